@@ -1,0 +1,42 @@
+# Every target works on a fresh Debian machine: `deps` installs the packages that are missing.
+SHELL := /bin/bash
+PRESET ?= release
+JOBS ?= $(shell nproc)
+BUILD := build/$(PRESET)
+
+.PHONY: run build test lint bench soak fuzz clean deps format check-deps
+
+run: build
+	scripts/run-local-cluster.sh
+
+deps:
+	scripts/install-deps.sh
+
+$(BUILD)/build.ninja: deps
+	cmake --preset $(PRESET)
+
+build: $(BUILD)/build.ninja
+	cmake --build $(BUILD) -j $(JOBS)
+
+test: build
+	scripts/install-deps.sh test
+	ctest --test-dir $(BUILD) --output-on-failure -j 2
+
+lint: $(BUILD)/build.ninja
+	scripts/lint.sh $(BUILD)
+
+format:
+	scripts/lint.sh --fix
+
+bench: build
+	bench/run.sh
+
+soak: build
+	tests/drill/soak.sh
+
+fuzz:
+	$(MAKE) build PRESET=fuzz
+	tests/fuzz/run.sh
+
+clean:
+	rm -rf build

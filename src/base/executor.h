@@ -1,0 +1,54 @@
+// Where a component's work runs. A component never starts a thread or sleeps: it posts tasks to the executors that
+// it was given. In the process an executor is a thread; in a test one seeded scheduler is all of them.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/functional/any_invocable.h"
+#include "base/clock.h"
+
+namespace kvd::base {
+
+using Task = absl::AnyInvocable<void()>;
+
+// Runs its tasks one at a time, in the order of Post.
+//
+// Thread-safety: every method may be called from any thread, also from within a task. Tasks still queued when the
+// executor stops are destroyed unrun.
+class Executor {
+ public:
+  using TimerId = uint64_t;  // 0 is never a timer
+
+  virtual ~Executor() = default;
+  virtual void Post(Task task) = 0;
+  // Runs the task once, not before `delay` has passed on this executor's clock.
+  virtual TimerId PostAfter(Nanos delay, Task task) = 0;
+  // True if the timer will not run any more because of this call; false if it ran, runs, or was cancelled before.
+  virtual bool Cancel(TimerId id) = 0;
+  virtual Clock& clock() = 0;
+  // True when called from within a task of this executor.
+  virtual bool IsCurrent() const = 0;
+};
+
+// One thread named `name` (at most 15 bytes are shown by the system).
+class ThreadExecutor final : public Executor {
+ public:
+  explicit ThreadExecutor(std::string name, Clock& clock = SystemClock());
+  ~ThreadExecutor() override;  // Stop()s
+
+  void Post(Task task) override;
+  TimerId PostAfter(Nanos delay, Task task) override;
+  bool Cancel(TimerId id) override;
+  Clock& clock() override;
+  bool IsCurrent() const override;
+  // Finishes the running task, drops the others and joins the thread. Idempotent. Not from within a task.
+  void Stop();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace kvd::base
