@@ -1,0 +1,70 @@
+// A small HTTP/1.1 client for what members ask of one another: bounded in time and in size, with connections
+// kept alive for a few seconds per host. Streams and snapshots have their own code; this one holds a whole
+// body.
+//
+// Thread-safety: thread-safe. Callbacks run on the thread that runs the io_context given.
+// Errors: kUnavailable (resolve, connect, connection lost), kDeadlineExceeded, kResourceExhausted (body too
+// large), kInvalidArgument (a URL that is none), kUnimplemented (scheme other than http), kCancelled (client
+// stopped). An HTTP status other than 200 is not an error here.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/statusor.h"
+#include "base/clock.h"
+#include "net/peer/http_types.h"
+
+namespace boost::asio {
+class io_context;
+}
+
+namespace kvd::net {
+
+// http://host:port, the only part of a member's URL that peers use.
+struct HttpUrl {
+  std::string scheme;
+  std::string host;  // without brackets
+  std::string port;
+  // What a Host header says.
+  std::string Authority() const;
+};
+absl::StatusOr<HttpUrl> ParseHttpUrl(std::string_view url);
+
+struct HttpCallOptions {
+  base::Nanos connect_timeout = std::chrono::seconds(2);
+  base::Nanos timeout = std::chrono::seconds(5);  // of the whole call
+  size_t max_body_bytes = 4 << 20;
+};
+
+class HttpClient {
+ public:
+  using Done = absl::AnyInvocable<void(absl::StatusOr<HttpResponse>)>;
+
+  explicit HttpClient(boost::asio::io_context& io);
+  ~HttpClient();  // Stop()s
+
+  // `base_url` is one of a member's URLs; the request's path and query are appended to its host and port.
+  // `done` is called exactly once, never from within the call.
+  void Call(std::string_view base_url, HttpRequest request, HttpCallOptions options, Done done);
+  // Fails what is under way with kCancelled and drops idle connections. Later calls fail. Does not wait.
+  void Stop();
+
+ private:
+  struct Impl;
+  std::shared_ptr<Impl> impl_;
+};
+
+// For start-up code: runs the call on the calling thread with an event loop of its own.
+absl::StatusOr<HttpResponse> HttpCallBlocking(std::string_view base_url, HttpRequest request,
+                                              HttpCallOptions options);
+// Asks the URLs in order until one answers with status 200; otherwise the last failure. Each gets
+// options.timeout.
+absl::StatusOr<HttpResponse> HttpGetFromAny(const std::vector<std::string>& base_urls, std::string_view path,
+                                            HttpCallOptions options);
+
+}  // namespace kvd::net

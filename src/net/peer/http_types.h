@@ -1,0 +1,41 @@
+// What an HTTP/1.1 exchange consists of, for the peer port's handlers and for HttpClient.
+//
+// Thread-safety: plain values, thread-compatible.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace kvd::net {
+
+// Fields in the order of the wire. Names compare without regard to case.
+class HttpHeaders {
+ public:
+  using Field = std::pair<std::string, std::string>;
+
+  void Add(std::string_view name, std::string_view value) { fields_.emplace_back(name, value); }
+  // The first field of that name; empty if there is none.
+  std::string_view Get(std::string_view name) const;
+  const std::vector<Field>& fields() const { return fields_; }
+
+ private:
+  std::vector<Field> fields_;
+};
+
+struct HttpRequest {
+  std::string method = "GET";
+  std::string path = "/";  // decoded, without the query
+  std::string query;       // as on the wire, without '?'
+  HttpHeaders headers;
+  std::string body;
+};
+
+struct HttpResponse {
+  int status = 200;
+  HttpHeaders headers;
+  std::string body;
+};
+
+}  // namespace kvd::net
