@@ -1,0 +1,60 @@
+// The server's side of one Watch stream of etcd's API (ETCD: api/etcdserverpb/rpc.proto, service Watch), free
+// of any transport: encoded WatchRequests come in, the pieces of encoded WatchResponses go out.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "base/bytes.h"
+#include "base/key_interval.h"
+
+namespace kvd::server {
+
+// Where a stream's responses go. The transport implements it.
+//
+// Thread-safety: Send and Finish are called on the hub's watch executor, one at a time, and must not block;
+// queued_bytes is called there too. After WatchStream::Close a call may still arrive: it is ignored.
+class WatchSink {
+ public:
+  virtual ~WatchSink() = default;
+  // One WatchResponse message: the concatenation of the pieces, without gRPC framing. Pieces are shared with
+  // other streams.
+  virtual void Send(std::vector<base::SharedBytes> pieces) = 0;
+  // Bytes given to Send and not yet given to the peer.
+  virtual size_t queued_bytes() = 0;
+  // Ends the stream after what was sent. Nothing follows.
+  virtual void Finish(absl::StatusCode code, std::string_view message) = 0;
+};
+
+struct WatchStreamOptions {
+  // Asked for every watch that is created: an empty answer permits it, a text refuses it and becomes the
+  // response's cancel_reason, e.g. "rpc error: code = PermissionDenied desc = etcdserver: permission denied".
+  // Runs on the watch executor; it must not block. Null permits everything.
+  std::function<std::optional<std::string>(const base::KeyInterval&)> permission;
+};
+
+// Made by WatchHub::Open.
+//
+// Thread-safety: every method may be called from any thread and returns at once; the work happens on the
+// hub's watch executor in the order of the calls. Ownership: the transport holds the handle; dropping it
+// closes the stream. The stream holds the sink until it is closed.
+class WatchStream {
+ public:
+  virtual ~WatchStream() = default;
+  // One encoded WatchRequest. Bytes that are no WatchRequest finish the stream; one without a request in it
+  // is ignored.
+  virtual void OnRequest(std::string_view encoded) = 0;
+  // The sink's queue has room again. The transport calls it each time queued_bytes falls to at most half of
+  // WatchHub::Options::max_queued_bytes after having been above that half; a call too many does no harm.
+  virtual void OnWritable() = 0;
+  // The peer has gone, or the transport ends the stream. Every watch of it ends silently. Idempotent.
+  virtual void Close() = 0;
+};
+
+}  // namespace kvd::server
