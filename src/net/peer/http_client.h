@@ -2,7 +2,7 @@
 // kept alive for a few seconds per host. Streams and snapshots have their own code; this one holds a whole
 // body.
 //
-// Thread-safety: thread-safe. Callbacks run on the thread that runs the io_context given.
+// Thread-safety: thread-safe. Callbacks run on the I/O thread given.
 // Errors: kUnavailable (resolve, connect, connection lost), kDeadlineExceeded, kResourceExhausted (body too
 // large), kInvalidArgument (a URL that is none), kUnimplemented (scheme other than http), kCancelled (client
 // stopped). An HTTP status other than 200 is not an error here.
@@ -25,6 +25,8 @@ class io_context;
 
 namespace kvd::net {
 
+class IoThread;
+
 // http://host:port, the only part of a member's URL that peers use.
 struct HttpUrl {
   std::string scheme;
@@ -43,14 +45,16 @@ struct HttpCallOptions {
 
 class HttpClient {
  public:
-  using Done = absl::AnyInvocable<void(absl::StatusOr<HttpResponse>)>;
+  using Done = absl::AnyInvocable<void(absl::StatusOr<PeerResponse>)>;
 
+  explicit HttpClient(IoThread& thread);
+  // For an event loop that the caller runs, on one thread.
   explicit HttpClient(boost::asio::io_context& io);
   ~HttpClient();  // Stop()s
 
   // `base_url` is one of a member's URLs; the request's path and query are appended to its host and port.
   // `done` is called exactly once, never from within the call.
-  void Call(std::string_view base_url, HttpRequest request, HttpCallOptions options, Done done);
+  void Call(std::string_view base_url, PeerRequest request, HttpCallOptions options, Done done);
   // Fails what is under way with kCancelled and drops idle connections. Later calls fail. Does not wait.
   void Stop();
 
@@ -60,11 +64,11 @@ class HttpClient {
 };
 
 // For start-up code: runs the call on the calling thread with an event loop of its own.
-absl::StatusOr<HttpResponse> HttpCallBlocking(std::string_view base_url, HttpRequest request,
+absl::StatusOr<PeerResponse> HttpCallBlocking(std::string_view base_url, PeerRequest request,
                                               HttpCallOptions options);
 // Asks the URLs in order until one answers with status 200; otherwise the last failure. Each gets
 // options.timeout.
-absl::StatusOr<HttpResponse> HttpGetFromAny(const std::vector<std::string>& base_urls, std::string_view path,
+absl::StatusOr<PeerResponse> HttpGetFromAny(const std::vector<std::string>& base_urls, std::string_view path,
                                             HttpCallOptions options);
 
 }  // namespace kvd::net

@@ -11,7 +11,7 @@
 namespace kvd::net {
 
 // Fields in the order of the wire. Names compare without regard to case.
-class HttpHeaders {
+class HttpFields {
  public:
   using Field = std::pair<std::string, std::string>;
 
@@ -24,17 +24,17 @@ class HttpHeaders {
   std::vector<Field> fields_;
 };
 
-struct HttpRequest {
+struct PeerRequest {
   std::string method = "GET";
   std::string path = "/";  // decoded, without the query
   std::string query;       // as on the wire, without '?'
-  HttpHeaders headers;
+  HttpFields headers;
   std::string body;
 };
 
-struct HttpResponse {
+struct PeerResponse {
   int status = 200;
-  HttpHeaders headers;
+  HttpFields headers;
   std::string body;
 };
 

@@ -27,9 +27,6 @@
 #include "base/clock.h"
 #include "net/peer/http_types.h"
 
-namespace boost::asio {
-class io_context;
-}
 namespace raftpb {
 class Message;
 }
@@ -37,6 +34,7 @@ class Message;
 namespace kvd::net {
 
 class HttpClient;
+class IoThread;
 
 // An entry to send. Its bytes are shared with the log and are copied once, into the socket's buffer.
 struct OutgoingEntry {
@@ -149,23 +147,26 @@ struct PeerCounters {
 
 class PeerTransport {
  public:
-  using Respond = absl::AnyInvocable<void(HttpResponse)>;
+  using Respond = absl::AnyInvocable<void(PeerResponse)>;
   // Calls respond once, from any thread, now or later.
-  using HttpHandler = absl::AnyInvocable<void(HttpRequest, Respond)>;
+  using PathHandler = absl::AnyInvocable<void(PeerRequest, Respond)>;
 
-  PeerTransport(boost::asio::io_context& io, base::Clock& clock, PeerTransportOptions options,
-                PeerHandler& handler);
+  PeerTransport(IoThread& thread, base::Clock& clock, PeerTransportOptions options, PeerHandler& handler);
   ~PeerTransport();  // Stop()s
 
   // Serves a path of the peer port beside /raft: exact, or everything below it if it ends in '/'. Before
   // ListenPeer. Every answer gets X-Etcd-Cluster-ID.
-  void Handle(std::string path, HttpHandler handler);
+  void Handle(std::string path, PathHandler handler);
   // Port 0 takes any. Returns the port. May be called for several addresses. Errors: kUnavailable (address in
   // use, no such address), kInvalidArgument.
   absl::StatusOr<uint16_t> ListenPeer(std::string_view host, uint16_t port);
 
   // URLs are tried in turn; a peer that is known already is left as it is.
   void AddPeer(uint64_t id, std::vector<std::string> urls);
+  // A member that is not (yet) in this one's configuration, to whom it still has to answer: messages go by
+  // POST only. AddPeer replaces it. Requests from unknown members that bring X-PeerURLs do the same, for a
+  // few members.
+  void AddRemote(uint64_t id, std::vector<std::string> urls);
   void UpdatePeer(uint64_t id, std::vector<std::string> urls);
   void RemovePeer(uint64_t id);
   void RemoveAllPeers();
