@@ -12,8 +12,8 @@
 
 namespace kvd::base {
 
-// An immutable, reference-counted byte string. A proposal is serialised once into one of these, and the log, every
-// peer message and the apply path then share it. A null SharedBytes is an empty string.
+// An immutable, reference-counted byte string. A proposal is serialised once into one of these, and the log,
+// every peer message and the apply path then share it. A null SharedBytes is an empty string.
 class SharedBytes {
  public:
   SharedBytes() = default;
@@ -61,8 +61,12 @@ inline void StoreBigEndian32(void* p, uint32_t v) {
   v = __builtin_bswap32(v);
   std::memcpy(p, &v, sizeof v);
 }
-inline void StoreLittleEndian64(void* p, uint64_t v) { std::memcpy(p, &v, sizeof v); }
-inline void StoreLittleEndian32(void* p, uint32_t v) { std::memcpy(p, &v, sizeof v); }
+inline void StoreLittleEndian64(void* p, uint64_t v) {
+  std::memcpy(p, &v, sizeof v);
+}
+inline void StoreLittleEndian32(void* p, uint32_t v) {
+  std::memcpy(p, &v, sizeof v);
+}
 inline void AppendBigEndian64(std::string& out, uint64_t v) {
   char buf[sizeof v];
   StoreBigEndian64(buf, v);

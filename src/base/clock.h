@@ -1,5 +1,5 @@
-// Time as a component sees it. Nothing above the core reads the machine's clock itself: it is handed a Clock, so a
-// test decides what time it is.
+// Time as a component sees it. Nothing above the core reads the machine's clock itself: it is handed a Clock,
+// so a test decides what time it is.
 //
 // Thread-safety: implementations are thread-safe.
 #pragma once

@@ -10,4 +10,9 @@ namespace kvd::base {
 // crc32.Update with the Castagnoli table, which etcd's WAL and HashKV use. Thread-safe.
 uint32_t Crc32c(uint32_t crc, std::string_view data);
 
+namespace crc32c_internal {
+// The same without the instruction, for machines that lack it and for the test that holds the two equal.
+uint32_t PortableCrc32c(uint32_t crc, std::string_view data);
+}  // namespace crc32c_internal
+
 }  // namespace kvd::base

@@ -1,5 +1,5 @@
-// Where a component's work runs. A component never starts a thread or sleeps: it posts tasks to the executors that
-// it was given. In the process an executor is a thread; in a test one seeded scheduler is all of them.
+// Where a component's work runs. A component never starts a thread or sleeps: it posts tasks to the executors
+// that it was given. In the process an executor is a thread; in a test one seeded scheduler is all of them.
 #pragma once
 
 #include <cstdint>
@@ -15,8 +15,8 @@ using Task = absl::AnyInvocable<void()>;
 
 // Runs its tasks one at a time, in the order of Post.
 //
-// Thread-safety: every method may be called from any thread, also from within a task. Tasks still queued when the
-// executor stops are destroyed unrun.
+// Thread-safety: every method may be called from any thread, also from within a task. Tasks still queued when
+// the executor stops are destroyed unrun.
 class Executor {
  public:
   using TimerId = uint64_t;  // 0 is never a timer
@@ -25,7 +25,8 @@ class Executor {
   virtual void Post(Task task) = 0;
   // Runs the task once, not before `delay` has passed on this executor's clock.
   virtual TimerId PostAfter(Nanos delay, Task task) = 0;
-  // True if the timer will not run any more because of this call; false if it ran, runs, or was cancelled before.
+  // True if the timer will not run any more because of this call; false if it ran, runs, or was cancelled
+  // before.
   virtual bool Cancel(TimerId id) = 0;
   virtual Clock& clock() = 0;
   // True when called from within a task of this executor.

@@ -74,8 +74,8 @@ class KeyInterval {
   Kind kind_;
 };
 
-// The smallest key greater than every key with this prefix, as range_end spells it: "\0" (open) for a prefix that
-// is empty or all 0xff.
+// The smallest key greater than every key with this prefix, as range_end spells it: "\0" (open) for a prefix
+// that is empty or all 0xff.
 std::string PrefixRangeEnd(std::string_view prefix);
 
 }  // namespace kvd::base

@@ -36,8 +36,8 @@ class LogField {
   LogField(std::string_view key, const std::vector<std::string>& values);
 
   std::string_view key() const { return key_; }
-  std::string_view json() const { return json_; }    // the value as JSON
-  std::string_view text() const;                     // the value for the console format
+  std::string_view json() const { return json_; }  // the value as JSON
+  std::string_view text() const;                   // the value for the console format
 
  private:
   std::string_view key_;
@@ -80,14 +80,14 @@ constexpr std::string_view ShortPath(std::string_view path) {
 std::string Caller(std::string_view short_path, int line);
 }  // namespace log_internal
 
-#define KVD_LOG(level_, message_, ...)                                                                         \
-  do {                                                                                                         \
-    if (::kvd::base::LogEnabled(::kvd::base::LogLevel::level_)) {                                              \
-      ::kvd::base::LogLine(                                                                                    \
-          ::kvd::base::LogLevel::level_,                                                                       \
-          ::kvd::base::log_internal::Caller(::kvd::base::log_internal::ShortPath(__FILE__), __LINE__),         \
-          (message_), {__VA_ARGS__});                                                                          \
-    }                                                                                                          \
+#define KVD_LOG(level_, message_, ...)                                                                 \
+  do {                                                                                                 \
+    if (::kvd::base::LogEnabled(::kvd::base::LogLevel::level_)) {                                      \
+      ::kvd::base::LogLine(                                                                            \
+          ::kvd::base::LogLevel::level_,                                                               \
+          ::kvd::base::log_internal::Caller(::kvd::base::log_internal::ShortPath(__FILE__), __LINE__), \
+          (message_), {__VA_ARGS__});                                                                  \
+    }                                                                                                  \
   } while (false)
 
 }  // namespace kvd::base

@@ -1,6 +1,6 @@
-// A file system in memory that keeps apart what is written and what would survive a power loss, and that can refuse,
-// fill up, fail and rot on request. The model of STYLE 6.4: per file a durable image and the ordered operations since
-// its last sync; per directory the creates, renames and removes since its last SyncDir.
+// A file system in memory that keeps apart what is written and what would survive a power loss, and that can
+// refuse, fill up, fail and rot on request. The model of STYLE 6.4: per file a durable image and the ordered
+// operations since its last sync; per directory the creates, renames and removes since its last SyncDir.
 //
 // Thread-safety: thread-safe (one mutex).
 #pragma once
@@ -31,8 +31,8 @@ class MemFileSystem final : public FileSystem {
   MemFileSystem();
   ~MemFileSystem() override;
 
-  // The file system as it might be found after power loss now. Open files and locks of the old one are not carried
-  // over. With {1, 0, 1} everything written survives; with {0, 0, 0} only what was synced.
+  // The file system as it might be found after power loss now. Open files and locks of the old one are not
+  // carried over. With {1, 0, 1} everything written survives; with {0, 0, 0} only what was synced.
   std::unique_ptr<MemFileSystem> CrashClone(Random& random, const CrashOptions& options) const;
 
   // Bytes that files may take in all; growing beyond it gives kResourceExhausted. Default: no limit.

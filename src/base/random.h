@@ -1,5 +1,5 @@
-// Seeded randomness. A component draws only from the source that it was given; a source is split per component and
-// purpose, so that one more draw in one place does not shift the others.
+// Seeded randomness. A component draws only from the source that it was given; a source is split per
+// component and purpose, so that one more draw in one place does not shift the others.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,8 @@ class Random {
   // True with probability p, 0 <= p <= 1.
   bool Chance(double p);
   double Unit();  // in [0, 1)
-  // An independent source that depends on this one's seed and on `purpose`, not on what has been drawn from it.
+  // An independent source that depends on this one's seed and on `purpose`, not on what has been drawn from
+  // it.
   Random Split(std::string_view purpose) const;
 
  private:

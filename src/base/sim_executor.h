@@ -1,5 +1,5 @@
-// A world in which one thread is every executor: tasks run in the order of their time, and ties are broken by a
-// seeded draw, so one seed is one schedule. Nothing here reads the machine's clock.
+// A world in which one thread is every executor: tasks run in the order of their time, and ties are broken by
+// a seeded draw, so one seed is one schedule. Nothing here reads the machine's clock.
 #pragma once
 
 #include <cstdint>
@@ -19,8 +19,8 @@ class SimScheduler {
   explicit SimScheduler(uint64_t seed);
   ~SimScheduler();
 
-  // A new executor of this world. Tasks of one executor run in the order of Post; tasks of different executors that
-  // are ready at the same time run in a seeded order. Destroying it drops its tasks.
+  // A new executor of this world. Tasks of one executor run in the order of Post; tasks of different
+  // executors that are ready at the same time run in a seeded order. Destroying it drops its tasks.
   std::unique_ptr<Executor> NewExecutor(std::string name);
   // The world's true time. A node with a drifting clock wraps it.
   Clock& clock();
