@@ -13,9 +13,10 @@
 //
 // Thread-safety: every method may be called from any thread. Grant, Revoke, Checkpoint, Attach and Detach are
 // called in log order by the applier. Callbacks of Options run on `executor`; a Renew callback runs on the
-// caller's thread, or, if it had to wait, on the thread of Revoke or Demote. No lock is held while a callback
-// runs. Ownership: `executor` must outlive the lessor or have been stopped. Units: TTLs are seconds, as in
-// the API. Errors: absl codes equal gRPC's, texts are etcd's (see the functions below).
+// caller's thread, or, if it had to wait, on the thread of Revoke, Checkpoint, Clear, Demote or the
+// destructor. No lock is held while a callback runs. Ownership: `executor` must outlive the lessor or have
+// been stopped. Units: TTLs are seconds, as in the API. Errors: absl codes equal gRPC's, texts are etcd's
+// (see the functions below).
 #pragma once
 
 #include <cstdint>
@@ -35,7 +36,8 @@ class Executor;
 }
 namespace kvd::storage {
 class LeaseBinder;
-}
+class Store;
+}  // namespace kvd::storage
 
 namespace kvd::server {
 
@@ -101,15 +103,17 @@ class Lessor {
   absl::StatusOr<std::vector<std::string>> Revoke(int64_t id);
   // Records what is left of a lease (0 clears it). The record is what to persist. NotFound.
   absl::StatusOr<LeaseRecord> Checkpoint(int64_t id, int64_t remaining_ttl_s);
-  // Both are O(1). Attach moves a key that hangs on another lease only if that one is detached as well: the
-  // store calls both. An unknown lease is ignored (a key may outlive its lease's record in a restored image).
+  // The key now hangs on this lease and on no other. A lease that is not there is ignored. O(1), as is
+  // Detach.
   void Attach(int64_t id, std::string_view key);
-  void Detach(int64_t id, std::string_view key);
+  void Detach(std::string_view key);
 
   // --- Opening ---
 
   // Adds a persisted lease; its TTL is raised to min_ttl_s. Replaces one of the same ID.
   void Recover(const LeaseRecord& record);
+  // Clears, then reads the store's leases and leased keys. DataLoss if a record is torn.
+  absl::Status RecoverFrom(const storage::Store& store);
   // Forgets everything, before recovering from another image (a snapshot of a peer). Waiting renewals fail
   // with LeaseNotPrimaryError. The lessor is not primary afterwards.
   void Clear();
@@ -127,9 +131,10 @@ class Lessor {
 
   // Sets the lease back to its full TTL. LeaseNotPrimaryError on a follower; NotFound if it is gone. A lease
   // that has expired but is not yet revoked is not revived: `done` is called once it is revoked (NotFound) or
-  // this member is demoted. The caller makes sure, before, that its leadership and applied index are fresh.
+  // this member is demoted. If a checkpoint had shortened the lease, `done` waits until the log has cleared
+  // it. The caller makes sure, before, that its leadership and applied index are fresh, and bounds the wait.
   void Renew(int64_t id, RenewCallback done);
-  // Renewals that wait for their lease to be revoked.
+  // Renewals whose callback is still to come.
   size_t waiting_renewals() const;
 
   bool Exists(int64_t id) const;

@@ -62,14 +62,18 @@ class WatchHub {
     int64_t backlog_events = 0;
   };
 
-  WatchHub(Options options, storage::Store& store, const HeaderSource& headers, base::Executor& watch,
-           base::Executor& background);
+  WatchHub(Options options, std::shared_ptr<const storage::Store> store, const HeaderSource& headers,
+           base::Executor& watch, base::Executor& background);
   ~WatchHub();
   WatchHub(const WatchHub&) = delete;
   WatchHub& operator=(const WatchHub&) = delete;
 
   // To be registered with the store before the first write after the hub is made.
   storage::StoreObserver& observer();
+  // Apply thread: from here on, `store` is the state of the member (a peer's snapshot has replaced it).
+  // Watchers go on where they were, out of the new store's history, or end with its compact revision. To be
+  // called before the new store's first write.
+  void ReplaceStore(std::shared_ptr<const storage::Store> store);
 
   // Any thread. A stream opened after Shutdown is finished at once.
   std::unique_ptr<WatchStream> Open(std::shared_ptr<WatchSink> sink, WatchStreamOptions options = {});
@@ -77,6 +81,7 @@ class WatchHub {
   void Shutdown(absl::StatusCode code, std::string_view message);
 
   Stats stats() const;  // any thread
+  size_t max_queued_bytes() const;
 
  private:
   class Core;

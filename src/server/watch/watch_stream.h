@@ -47,8 +47,9 @@ struct WatchStreamOptions {
 class WatchStream {
  public:
   virtual ~WatchStream() = default;
-  // One encoded WatchRequest. Bytes that are no WatchRequest finish the stream; one without a request in it
-  // is ignored.
+  // One encoded WatchRequest. While its sink's queue is above the hub's limit, the transport does well to
+  // read no more requests: answers to them are sent whatever the queue holds. Bytes that are no WatchRequest
+  // finish the stream; one without a request in it is ignored.
   virtual void OnRequest(std::string_view encoded) = 0;
   // The sink's queue has room again. The transport calls it each time queued_bytes falls to at most half of
   // WatchHub::Options::max_queued_bytes after having been above that half; a call too many does no harm.
