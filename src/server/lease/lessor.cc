@@ -1,6 +1,7 @@
 #include "server/lease/lessor.h"
 
 #include <algorithm>
+#include <functional>
 #include <limits>
 #include <utility>
 
@@ -10,7 +11,7 @@
 #include "absl/synchronization/mutex.h"
 #include "base/executor.h"
 #include "server/lease/deadline_heap.h"
-#include "storage/store.h"
+#include "storage/event.h"
 
 namespace kvd::server {
 namespace {
@@ -36,7 +37,12 @@ struct Attachment {
   int64_t lease;
   size_t position;
 };
-using AttachedKeys = absl::node_hash_map<std::string, Attachment>;  // addresses of entries stay
+struct KeyHash {
+  using is_transparent = void;
+  size_t operator()(std::string_view key) const { return std::hash<std::string_view>()(key); }
+};
+// Addresses of entries stay.
+using AttachedKeys = absl::node_hash_map<std::string, Attachment, KeyHash, std::equal_to<>>;
 using AttachedKey = AttachedKeys::value_type;
 
 std::vector<std::string> Sorted(const std::vector<AttachedKey*>& keys) {
@@ -365,23 +371,6 @@ void Lessor::Recover(const LeaseRecord& record) {
   lease.ttl_s = std::max(record.ttl_s, impl_->options.min_ttl_s);
   lease.remaining_ttl_s = record.remaining_ttl_s;
   impl_->Schedule(record.id, lease, impl_->Now());
-}
-
-absl::Status Lessor::RecoverFrom(const storage::Store& store) {
-  Clear();
-  absl::Status status;
-  store.ForEachInTable(storage::Table::kLease, [&](std::string_view, std::string_view value) {
-    const auto record = DecodeLeaseRecord(value);
-    if (record.ok()) {
-      Recover(*record);
-    } else {
-      status.Update(record.status());
-    }
-  });
-  if (status.ok()) {
-    store.ForEachLeasedKey([&](std::string_view key, int64_t lease) { Attach(lease, key); });
-  }
-  return status;
 }
 
 void Lessor::Clear() {

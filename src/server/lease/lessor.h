@@ -70,9 +70,9 @@ class Lessor {
     base::Nanos checkpoint_interval{0};
     int max_checkpoints_per_scan = 1000;
     // Proposes a LeaseRevoke for each, at most 16 at a time, as etcd does. Only called on the primary.
-    absl::AnyInvocable<void(std::vector<int64_t> ids)> on_expired;
+    absl::AnyInvocable<void(std::vector<int64_t> ids)> on_expired = nullptr;
     // Proposes one LeaseCheckpoint request. Only called on the primary, and only if checkpoint_interval > 0.
-    absl::AnyInvocable<void(std::vector<LeaseCheckpoint>)> on_checkpoint;
+    absl::AnyInvocable<void(std::vector<LeaseCheckpoint>)> on_checkpoint = nullptr;
   };
   // ok: the TTL now in force, in seconds.
   using RenewCallback = absl::AnyInvocable<void(absl::StatusOr<int64_t> ttl_s)>;
@@ -82,7 +82,7 @@ class Lessor {
     int64_t granted_ttl_s = 0;
     // Whole seconds, never below 0. Meaningful on the primary only; elsewhere the granted TTL.
     int64_t remaining_ttl_s = 0;
-    std::vector<std::string> keys;  // sorted; only if asked for
+    std::vector<std::string> keys = {};  // sorted; only if asked for
   };
 
   Lessor(Options options, base::Executor& executor);
