@@ -193,6 +193,11 @@ class Store {
 
   // (apply) One batch at a time.
   ApplyBatch BeginApply();
+  // (apply) This store becomes `other`, whole (a received snapshot), and keeps its own observer and binder, which is
+  // told through StoreObserver::OnReplaced. Readers see the one or the other; a long read that began before ends on
+  // the old state. The old engine is closed when the last of them is done, and then `on_closed` runs, on any thread.
+  // REQUIRES: no batch is open; `other` is at a revision that is not below this one's.
+  void ReplaceWith(std::unique_ptr<Store> other, absl::AnyInvocable<void()> on_closed);
 
   // --- Published state. A reader that sees an applied index sees everything applied up to it. ---
   AppliedState applied() const;
