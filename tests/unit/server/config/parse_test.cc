@@ -1,0 +1,382 @@
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "server/config/config.h"
+
+namespace kvd::server {
+namespace {
+
+using std::chrono::hours;
+using std::chrono::milliseconds;
+using std::chrono::minutes;
+using std::chrono::seconds;
+using testing::Contains;
+using testing::Field;
+using testing::HasSubstr;
+using testing::Not;
+using testing::StartsWith;
+using Action = ParseResult::Action;
+
+ParseResult Parse(const std::vector<std::string>& args, const std::vector<std::string>& env = {}) {
+  Surroundings surroundings;
+  surroundings.read_file = [](const std::string& path) -> absl::StatusOr<std::string> {
+    return absl::NotFoundError("open " + path + ": no such file or directory");
+  };
+  surroundings.default_host = [] { return std::string("10.1.2.3"); };
+  return ParseCommandLine(args, env, surroundings);
+}
+
+bool Warns(const ParseResult& result, const std::string& text) {
+  for (const Notice& notice : result.warnings) {
+    if (notice.message.find(text) != std::string::npos) return true;
+    for (const auto& [key, value] : notice.fields) {
+      if (value.find(text) != std::string::npos) return true;
+    }
+  }
+  return false;
+}
+
+TEST(Parse, EmptyCommandLineGivesEtcdsDefaults) {
+  ParseResult result = Parse({});
+  ASSERT_EQ(result.action, Action::kRun) << result.err;
+  const Config& c = result.config;
+  EXPECT_EQ(c.name, "default");
+  EXPECT_EQ(c.data_dir, "default.etcd");
+  EXPECT_EQ(c.WalDir(), "default.etcd/member/wal");
+  EXPECT_EQ(c.SnapDir(), "default.etcd/member/snap");
+  EXPECT_EQ(c.BackendDir(), "default.etcd/member/rocksdb");
+  EXPECT_EQ(Join(c.listen_peer_urls), "http://localhost:2380");
+  EXPECT_EQ(Join(c.listen_client_urls), "http://localhost:2379");
+  EXPECT_EQ(Join(c.advertise_client_urls), "http://localhost:2379");
+  EXPECT_EQ(c.initial_cluster, "default=http://localhost:2380");
+  EXPECT_EQ(c.snapshot_count, 10000u);
+  EXPECT_EQ(c.QuotaBytes(), int64_t{2} << 30);
+  EXPECT_EQ(c.ElectionTicks(), 10);
+  EXPECT_EQ(c.max_request_bytes, 1572864u);
+  EXPECT_EQ(c.max_concurrent_streams, 4294967295u);
+  EXPECT_EQ(c.watch_progress_notify_interval, minutes(10));
+  EXPECT_TRUE(c.features.fast_lease_keep_alive);
+  EXPECT_FALSE(c.features.initial_corrupt_check);
+  EXPECT_TRUE(Warns(result, "default name"));
+}
+
+TEST(Parse, EverySpellingOfAFlagIsTaken) {
+  for (const std::vector<std::string>& args : std::vector<std::vector<std::string>>{
+           {"--name", "a"}, {"--name=a"}, {"-name", "a"}, {"-name=a"}, {"--name=z", "--name", "a"}}) {
+    ParseResult result = Parse(args);
+    ASSERT_EQ(result.action, Action::kRun) << result.err;
+    EXPECT_EQ(result.config.name, "a");
+    EXPECT_EQ(result.config.initial_cluster, "a=http://localhost:2380");
+    EXPECT_EQ(result.config.data_dir, "a.etcd");
+  }
+}
+
+TEST(Parse, BooleansStandWithAndWithoutAValue) {
+  EXPECT_TRUE(Parse({"--unsafe-no-fsync"}).config.unsafe_no_fsync);
+  EXPECT_TRUE(Parse({"--unsafe-no-fsync=true"}).config.unsafe_no_fsync);
+  EXPECT_FALSE(Parse({"--pre-vote=false"}).config.pre_vote);
+  EXPECT_FALSE(Parse({"-strict-reconfig-check=0"}).config.strict_reconfig_check);
+  // A value that stands apart is no value.
+  ParseResult apart = Parse({"--pre-vote", "false"});
+  EXPECT_EQ(apart.exit_code, 1);
+  EXPECT_THAT(apart.err, HasSubstr("\"false\" is not a valid flag"));
+}
+
+TEST(Parse, WrongCommandLinesNameTheFlag) {
+  struct Case {
+    std::vector<std::string> args;
+    int exit_code;
+    std::string message;
+  };
+  const Case cases[] = {
+      {{"--no-such-flag"}, 2, "flag provided but not defined: -no-such-flag"},
+      {{"--no-such-flag=3"}, 2, "flag provided but not defined: -no-such-flag"},
+      {{"--name"}, 2, "flag needs an argument: -name"},
+      {{"---name=x"}, 2, "bad flag syntax: ---name=x"},
+      {{"--=x"}, 2, "bad flag syntax: --=x"},
+      {{"--snapshot-count=many"}, 2, "invalid value \"many\" for flag -snapshot-count: parse error"},
+      {{"--snapshot-count=-1"}, 2, "invalid value \"-1\" for flag -snapshot-count: parse error"},
+      {{"--snapshot-count=99999999999999999999"}, 2, "for flag -snapshot-count: value out of range"},
+      {{"--max-concurrent-streams=4294967296"}, 2, "for flag -max-concurrent-streams: value out of range"},
+      {{"--pre-vote=maybe"}, 2, "invalid boolean value \"maybe\" for -pre-vote: parse error"},
+      {{"--grpc-keepalive-timeout=20"},
+       2,
+       "invalid value \"20\" for flag -grpc-keepalive-timeout: parse error"},
+      {{"--listen-client-urls=localhost:2379"},
+       2,
+       "for flag -listen-client-urls: URL scheme must be http, https"},
+      {{"--listen-peer-urls=http://127.0.0.1"}, 2, "URL address does not have the form \"host:port\""},
+      {{"--initial-cluster-state=old"},
+       2,
+       "for flag -initial-cluster-state: possible values are new, existing"},
+      {{"--feature-gates=Nonsense=true"}, 2, "for flag -feature-gates: unrecognized feature gate: Nonsense"},
+      {{"--feature-gates=CompactHashCheck"}, 2, "missing bool value for CompactHashCheck"},
+      {{"--addr=1.2.3.4:1"}, 2, "flag \"-addr\" is no longer supported; use --advertise-client-urls"},
+      {{"--proxy=on"}, 2, "for flag -proxy: the v2 proxy is not there any more"},
+      {{"--discovery=https://discovery.example/x"},
+       2,
+       "for flag -discovery: v2 discovery is not there any more"},
+      {{"stray"}, 1, "\"stray\" is not a valid flag"},
+      {{"--election-timeout=400"},
+       1,
+       "--election-timeout[400ms] should be at least as 5 times as --heartbeat-interval[100ms]"},
+      {{"--election-timeout=50001"},
+       1,
+       "--election-timeout[50001ms] is too long, and should be set less than 50000ms"},
+      {{"--heartbeat-interval=0"}, 1, "--heartbeat-interval must be >0 (set to 0ms)"},
+      {{"--heartbeat-interval=18446744073709551615"}, 1, "should be at least as 5 times"},
+      {{"--listen-client-urls=http://127.0.0.1:1"},
+       1,
+       "--advertise-client-urls is required when --listen-client-urls is set explicitly"},
+      {{"--listen-peer-urls=http://example.com:2380"},
+       1,
+       "expected IP in URL for binding (http://example.com:2380)"},
+      {{"--initial-advertise-peer-urls=http://:2380"}, 1, "unexpected empty host (http://:2380)"},
+      {{"--auto-compaction-mode=sometimes"}, 1, "unknown auto-compaction-mode \"sometimes\""},
+      {{"--initial-cluster=a=http://x:1", "--discovery-srv=example.com"},
+       1,
+       "multiple discovery or bootstrap flags are set"},
+      {{"--discovery-token=x"}, 1, "both --discovery-token and --discovery-endpoints must be set"},
+      {{"--initial-cluster=a=ftp://x:1"}, 1, "--initial-cluster: URL scheme must be http"},
+      {{"--log-level=loud"}, 1, "--log-level: unrecognized level: \"loud\""},
+      {{"--logger=capnslog"}, 1, "--logger: unknown logger option \"capnslog\""},
+      {{"--tls-min-version=TLS1.0"}, 1, "--tls-min-version: unexpected TLS version \"TLS1.0\""},
+      {{"--feature-gates=LeaseCheckpointPersist=true"}, 1, "requires enabling feature gate LeaseCheckpoint"},
+      {{"--compact-hash-check-time=0"}, 1, "--compact-hash-check-time must be >0 (set to 0s)"},
+      {{"--bcrypt-cost=3"}, 1, "--bcrypt-cost must be between 4 and 31"},
+      {{"--config-file=/nowhere.yml"}, 1, "--config-file: open /nowhere.yml: no such file"},
+  };
+  for (const Case& c : cases) {
+    ParseResult result = Parse(c.args);
+    EXPECT_EQ(result.action, Action::kExit) << c.args[0];
+    EXPECT_EQ(result.exit_code, c.exit_code) << c.args[0];
+    EXPECT_THAT(result.err, HasSubstr(c.message));
+    EXPECT_EQ(result.out, "");
+  }
+}
+
+TEST(Parse, PlaintextIsNeverServedWhereTlsWasAskedFor) {
+  for (const char* flag :
+       {"--cert-file=c.pem", "--key-file=k.pem", "--trusted-ca-file=ca.pem", "--ca-file=ca.pem",
+        "--client-cert-auth", "--auto-tls", "--peer-auto-tls=true", "--peer-cert-file=c.pem",
+        "--peer-client-cert-auth=true", "--client-crl-file=x", "--peer-cert-allowed-cn=x",
+        "--listen-peer-urls=https://127.0.0.1:2380", "--advertise-client-urls=https://127.0.0.1:2379",
+        "--listen-metrics-urls=https://127.0.0.1:2381"}) {
+    ParseResult result = Parse({flag});
+    EXPECT_EQ(result.action, Action::kExit) << flag;
+    EXPECT_EQ(result.exit_code, 1) << flag;
+    EXPECT_THAT(result.err, HasSubstr("TLS")) << flag;
+    std::string name(flag);
+    EXPECT_THAT(result.err,
+                HasSubstr(name == "--ca-file=ca.pem" ? "--trusted-ca-file" : name.substr(0, name.find('='))));
+  }
+  // What asks for nothing is no request.
+  EXPECT_EQ(Parse({"--auto-tls=false", "--client-cert-auth=false", "--cert-file="}).action, Action::kRun);
+}
+
+TEST(Parse, WhatThisVersionDoesNotActOnIsSaidOnce) {
+  ParseResult result = Parse({"--name=a", "--enable-pprof", "--metrics=extensive", "--corrupt-check-time=0"});
+  ASSERT_EQ(result.action, Action::kRun) << result.err;
+  EXPECT_TRUE(result.config.enable_pprof);
+  EXPECT_EQ(result.config.metrics, "extensive");
+  int lines = 0;
+  for (const Notice& notice : result.warnings) {
+    if (notice.message.find("not supported yet") == std::string::npos) continue;
+    ++lines;
+    ASSERT_EQ(notice.fields.size(), 1u);
+    EXPECT_EQ(notice.fields[0].second, "--enable-pprof --metrics");
+  }
+  EXPECT_EQ(lines, 1);
+}
+
+TEST(Parse, UnsupportedBootstrapStops) {
+  for (const char* flag :
+       {"--discovery-srv=example.com", "--force-new-cluster", "--auth-token=jwt,pub-key=x"}) {
+    ParseResult result = Parse({flag});
+    EXPECT_EQ(result.exit_code, 1) << flag;
+    EXPECT_THAT(result.err, HasSubstr("not supported by this version of kvd")) << flag;
+  }
+}
+
+TEST(Parse, OldNamesSetTheirSuccessorsAndWarn) {
+  ParseResult result =
+      Parse({"--experimental-initial-corrupt-check=true", "--experimental-watch-progress-notify-interval=5s",
+             "--experimental-max-learners=2", "--experimental-snapshot-catch-up-entries=7"});
+  ASSERT_EQ(result.action, Action::kRun) << result.err;
+  EXPECT_TRUE(result.config.features.initial_corrupt_check);
+  EXPECT_EQ(result.config.watch_progress_notify_interval, seconds(5));
+  EXPECT_EQ(result.config.max_learners, 2);
+  EXPECT_EQ(result.config.snapshot_catchup_entries, 7u);
+  EXPECT_TRUE(Warns(result,
+                    "--experimental-initial-corrupt-check is an older name; use "
+                    "--feature-gates=InitialCorruptCheck=true"));
+  EXPECT_TRUE(Warns(result, "use --watch-progress-notify-interval"));
+}
+
+TEST(Parse, IgnoredFlagsWarnAndGoOn) {
+  ParseResult result =
+      Parse({"--proxy=off", "--enable-v2=true", "--force", "--vv", "--debug", "--v2-deprecation", "not-yet",
+             "--discovery-fallback=exit", "--proxy-read-timeout", "5"});
+  ASSERT_EQ(result.action, Action::kRun) << result.err;
+  for (const char* name :
+       {"--proxy ", "--enable-v2 ", "--force ", "--vv ", "--debug ", "--v2-deprecation "}) {
+    EXPECT_TRUE(Warns(result, std::string(name) + "is ignored")) << name;
+  }
+}
+
+TEST(Parse, FeatureGatesAddUp) {
+  ParseResult result = Parse({"--feature-gates=InitialCorruptCheck=true", "--feature-gates",
+                              "CompactHashCheck=true,FastLeaseKeepAlive=false"});
+  EXPECT_TRUE(result.config.features.initial_corrupt_check);
+  EXPECT_TRUE(result.config.features.compact_hash_check);
+  EXPECT_FALSE(result.config.features.fast_lease_keep_alive);
+  result = Parse({"--feature-gates=AllAlpha=true,PriorityRequest=false"});
+  EXPECT_TRUE(result.config.features.lease_checkpoint);
+  EXPECT_FALSE(result.config.features.priority_request);
+  result = Parse({"--feature-gates=AllBeta=false"});
+  EXPECT_FALSE(result.config.features.txn_mode_write_with_shared_buffer);
+}
+
+TEST(Parse, VariablesSetFlags) {
+  ParseResult result = Parse(
+      {"--name=a"}, {"ETCD_ELECTION_TIMEOUT=5000", "ETCD_HEARTBEAT_INTERVAL=250", "KVD_SNAPSHOT_COUNT=17",
+                     "ETCD_PROXY=off", "PATH=/bin", "ETCD_EXPERIMENTAL_INITIAL_CORRUPT_CHECK=true",
+                     "ETCD_PORT=tcp://1.2.3.4", "ETCD_WAL_DIR=", "ETCD_UNSUPPORTED_ARCH=arm64"});
+  ASSERT_EQ(result.action, Action::kRun) << result.err;
+  EXPECT_EQ(result.config.election_timeout_ms, 5000u);
+  EXPECT_EQ(result.config.heartbeat_interval_ms, 250u);
+  EXPECT_EQ(result.config.snapshot_count, 17u);
+  EXPECT_TRUE(result.config.features.initial_corrupt_check);
+  int unrecognized = 0;
+  for (const Notice& notice : result.warnings) {
+    if (notice.message != "unrecognized environment variable") continue;
+    ++unrecognized;
+    EXPECT_EQ(notice.fields[0].second, "ETCD_PORT=tcp://1.2.3.4");
+  }
+  EXPECT_EQ(unrecognized, 1);
+}
+
+TEST(Parse, AVariableBesideItsFlagIsAConflict) {
+  ParseResult result = Parse({"--name=a"}, {"ETCD_NAME=b"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err,
+              HasSubstr("conflicting environment variable \"ETCD_NAME\" is shadowed by corresponding "
+                        "command-line flag"));
+  EXPECT_THAT(Parse({"--name=a"}, {"KVD_NAME=b"}).err, HasSubstr("\"KVD_NAME\""));
+  EXPECT_THAT(Parse({}, {"KVD_NAME=b", "ETCD_NAME=c"}).err, HasSubstr("differ"));
+  EXPECT_EQ(Parse({}, {"KVD_NAME=b", "ETCD_NAME=b"}).config.name, "b");
+}
+
+TEST(Parse, AWrongVariableIsNamed) {
+  ParseResult result = Parse({}, {"ETCD_SNAPSHOT_COUNT=x"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, HasSubstr("invalid value \"x\" for ETCD_SNAPSHOT_COUNT: parse error"));
+}
+
+TEST(Parse, UrlListsAreSortedAndUnique) {
+  ParseResult result =
+      Parse({"--listen-client-urls=http://127.0.0.1:9,http://127.0.0.1:10, http://127.0.0.1:9",
+             "--advertise-client-urls=http://h:9"});
+  ASSERT_EQ(result.action, Action::kRun) << result.err;
+  EXPECT_EQ(Join(result.config.listen_client_urls), "http://127.0.0.1:10,http://127.0.0.1:9");
+}
+
+TEST(Parse, ListeningEverywhereAdvertisesTheDefaultHost) {
+  ParseResult result = Parse({"--name=a", "--listen-peer-urls=http://0.0.0.0:5380"});
+  ASSERT_EQ(result.action, Action::kRun) << result.err;
+  EXPECT_EQ(Join(result.config.advertise_peer_urls), "http://10.1.2.3:5380");
+  EXPECT_EQ(result.config.initial_cluster, "a=http://10.1.2.3:5380");
+}
+
+TEST(Parse, CompactionRetentionIsReadByMode) {
+  EXPECT_EQ(Parse({"--auto-compaction-retention=8"}).config.auto_compaction_period, hours(8));
+  EXPECT_EQ(Parse({"--auto-compaction-retention=5m30s"}).config.auto_compaction_period, seconds(330));
+  ParseResult revision = Parse({"--auto-compaction-mode=revision", "--auto-compaction-retention=1000"});
+  EXPECT_EQ(revision.config.auto_compaction_revisions, 1000);
+  EXPECT_EQ(Parse({"--auto-compaction-mode=revision", "--auto-compaction-retention=5m"}).exit_code, 1);
+}
+
+TEST(Parse, LogRotationIsReadAndChecked) {
+  ParseResult result = Parse({"--enable-log-rotation", "--log-outputs=/tmp/x.log",
+                              "--log-rotation-config-json={\"maxsize\": 7, \"maxbackups\": 3}"});
+  ASSERT_EQ(result.action, Action::kRun) << result.err;
+  EXPECT_EQ(result.config.log_rotation.max_size_mb, 7);
+  EXPECT_EQ(result.config.log_rotation.max_backups, 3);
+  EXPECT_THAT(Parse({"--enable-log-rotation"}).err,
+              HasSubstr("requires a single file path in --log-outputs"));
+  EXPECT_THAT(Parse({"--enable-log-rotation", "--log-outputs=/a,/b"}).err, HasSubstr("got several"));
+  EXPECT_THAT(Parse({"--enable-log-rotation", "--log-outputs=/a", "--log-rotation-config-json=}"}).err,
+              HasSubstr("improperly formatted JSON"));
+}
+
+TEST(Parse, VersionBeginsWithEtcds) {
+  ParseResult result = Parse({"--version"});
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_THAT(result.out, StartsWith("etcd Version: 3.7.1\nkvd Version: "));
+  EXPECT_THAT(result.out, HasSubstr("\nGit SHA: "));
+}
+
+TEST(Parse, HelpListsEveryFlagWithItsDefault) {
+  ParseResult result = Parse({"--help"});
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_THAT(result.out, HasSubstr("--heartbeat-interval '100'"));
+  EXPECT_THAT(result.out, HasSubstr("--grpc-keepalive-min-time '5s'"));
+  EXPECT_THAT(result.out, HasSubstr("--experimental-corrupt-check-time"));
+  EXPECT_EQ(Parse({"-h"}).out, result.out);
+}
+
+TEST(Parse, SecretsStayOutOfTheLoggedArguments) {
+  ParseResult result = Parse({"--name=a", "--discovery-password=hunter2"});
+  EXPECT_THAT(result.arguments, Contains("--name=a"));
+  EXPECT_THAT(result.arguments, Contains("--discovery-password=<hidden>"));
+}
+
+// The command lines of the deployers that this must be a drop-in for.
+TEST(Parse, KubesprayAndTalosCommandLinesStart) {
+  ParseResult kubespray = Parse({}, {"ETCD_DATA_DIR=/var/lib/etcd",
+                                     "ETCD_ADVERTISE_CLIENT_URLS=http://10.0.0.1:2379",
+                                     "ETCD_INITIAL_ADVERTISE_PEER_URLS=http://10.0.0.1:2380",
+                                     "ETCD_INITIAL_CLUSTER_STATE=existing",
+                                     "ETCD_METRICS=basic",
+                                     "ETCD_LISTEN_CLIENT_URLS=http://10.0.0.1:2379,http://127.0.0.1:2379",
+                                     "ETCD_ELECTION_TIMEOUT=5000",
+                                     "ETCD_HEARTBEAT_INTERVAL=250",
+                                     "ETCD_INITIAL_CLUSTER_TOKEN=k8s_etcd",
+                                     "ETCD_LISTEN_PEER_URLS=http://10.0.0.1:2380",
+                                     "ETCD_NAME=etcd1",
+                                     "ETCD_PROXY=off",
+                                     "ETCD_INITIAL_CLUSTER=etcd1=http://10.0.0.1:2380",
+                                     "ETCD_AUTO_COMPACTION_RETENTION=8",
+                                     "ETCD_SNAPSHOT_COUNT=100000",
+                                     "ETCD_QUOTA_BACKEND_BYTES=2147483648",
+                                     "ETCD_MAX_REQUEST_BYTES=1572864",
+                                     "ETCD_LOG_LEVEL=info",
+                                     "ETCD_MAX_SNAPSHOTS=5",
+                                     "ETCD_MAX_WALS=5",
+                                     "ETCD_EXPERIMENTAL_WATCH_PROGRESS_NOTIFY_INTERVAL=5s"});
+  ASSERT_EQ(kubespray.action, Action::kRun) << kubespray.err;
+  EXPECT_EQ(kubespray.config.initial_cluster_state, ClusterState::kExisting);
+  EXPECT_FALSE(Warns(kubespray, "unrecognized"));
+
+  ParseResult talos = Parse(
+      {"--name=t1", "--auto-tls=false", "--peer-auto-tls=false", "--data-dir=/var/lib/etcd",
+       "--listen-peer-urls=http://10.0.0.1:2380", "--listen-client-urls=http://10.0.0.1:2379",
+       "--advertise-client-urls=http://10.0.0.1:2379", "--initial-advertise-peer-urls=http://10.0.0.1:2380",
+       "--initial-cluster=t1=http://10.0.0.1:2380", "--tls-min-version=TLS1.3",
+       "--auto-compaction-mode=periodic", "--feature-gates=InitialCorruptCheck=true",
+       "--feature-gates=CompactHashCheck=true"});
+  ASSERT_EQ(talos.action, Action::kRun) << talos.err;
+  EXPECT_TRUE(talos.config.features.compact_hash_check);
+}
+
+TEST(Validate, ChecksAConfigMadeByHand) {
+  Config config = DefaultConfig();
+  EXPECT_TRUE(Validate(config).ok());
+  config.election_timeout_ms = 100;
+  EXPECT_EQ(Validate(config).code(), absl::StatusCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace kvd::server
