@@ -76,8 +76,8 @@ struct Config {
 
   // What was found on disk. The log itself is the LogView; `applied` is what the state machine already holds
   // and lies in [LogView::FirstIndex()-1, hard_state.commit]; conf_state is the membership at `applied`.
-  HardState hard_state;
-  ConfState conf_state;
+  HardState hard_state = {};
+  ConfState conf_state = {};
   Index applied = 0;
 };
 
@@ -114,21 +114,21 @@ struct Persisted {
 };
 
 struct Ready {
-  uint64_t number = 0;            // 1, 2, 3, ...
-  std::optional<SoftState> soft;  // if it changed
-  std::optional<HardState> hard;  // to persist, if it changed
+  uint64_t number = 0;                 // 1, 2, 3, ...
+  std::optional<SoftState> soft = {};  // if it changed
+  std::optional<HardState> hard = {};  // to persist, if it changed
   // To persist: an empty log behind this snapshot. Comes before `append`.
-  std::shared_ptr<const Snapshot> snapshot;
+  std::shared_ptr<const Snapshot> snapshot = {};
   // To persist: truncates everything from append[0].index on.
-  std::vector<Entry> append;
+  std::vector<Entry> append = {};
   bool must_sync = false;  // the write must be durable (term, vote or log changed) before it is acknowledged
-  std::vector<Message> send_now;
+  std::vector<Message> send_now = {};
   // Votes and append acknowledgements. (A member's own vote and its own part in a quorum follow from
   // OnPersisted.)
-  std::vector<Message> send_after_persist;
-  std::vector<Entry> committed;  // to apply; on this member's disk already, each handed out once
-  std::vector<ReadState> reads;
-  Persisted ack;
+  std::vector<Message> send_after_persist = {};
+  std::vector<Entry> committed = {};  // to apply; on this member's disk already, each handed out once
+  std::vector<ReadState> reads = {};
+  Persisted ack = {};
 };
 
 // A follower as its leader sees it.
@@ -152,13 +152,13 @@ struct PeerStatus {
 
 struct Status {
   NodeId id = kNoNode;
-  SoftState soft;
-  HardState hard;
+  SoftState soft = {};
+  HardState hard = {};
   Index applied = 0;
   Index last_index = 0;
   NodeId transferee = kNoNode;
-  ConfState conf_state;
-  std::vector<PeerStatus> peers;  // of a leader: every member by ID, itself included
+  ConfState conf_state = {};
+  std::vector<PeerStatus> peers = {};  // of a leader: every member by ID, itself included
 };
 
 class RaftCore {
@@ -212,8 +212,9 @@ class RaftCore {
   ConfState conf_state() const;
   Status GetStatus() const;
 
+  struct Impl;  // raft/impl.h, of this room only
+
  private:
-  struct Impl;
   std::unique_ptr<Impl> impl_;
 };
 

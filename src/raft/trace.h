@@ -6,12 +6,16 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <variant>
 
 #include "raft/raft_core.h"
 #include "raft/types.h"
 
 namespace kvd::raft {
+
+std::string_view ProgressStateName(ProgressState state);  // "Probe", "Replicate", "Snapshot"
+std::string ToString(const ConfState& conf);              // "voters=(1 2)&&(1 2 3) learners=(4)"
 
 namespace trace {
 

@@ -29,7 +29,7 @@ struct Entry {
   Term term = 0;
   Index index = 0;
   EntryType type = EntryType::kNormal;
-  base::SharedBytes data;  // empty: the entry with which a leader opens its term
+  base::SharedBytes data = {};  // empty: the entry with which a leader opens its term
   friend bool operator==(const Entry&, const Entry&) = default;
 };
 
@@ -70,24 +70,24 @@ std::string_view MessageTypeName(MessageType type);  // "MsgApp"
 
 // The members, as a snapshot or the log up to some index defines them. Each list is sorted.
 struct ConfState {
-  std::vector<NodeId> voters;  // the incoming majority while joint
-  std::vector<NodeId> learners;
-  std::vector<NodeId> voters_outgoing;  // not empty exactly while the configuration is joint
-  std::vector<NodeId> learners_next;    // voters of the outgoing majority that become learners on leaving
-  bool auto_leave = false;              // the leader leaves the joint configuration by itself
+  std::vector<NodeId> voters = {};  // the incoming majority while joint
+  std::vector<NodeId> learners = {};
+  std::vector<NodeId> voters_outgoing = {};  // not empty exactly while the configuration is joint
+  std::vector<NodeId> learners_next = {};  // voters of the outgoing majority that become learners on leaving
+  bool auto_leave = false;                 // the leader leaves the joint configuration by itself
   friend bool operator==(const ConfState&, const ConfState&) = default;
 };
 
 struct SnapshotMeta {
   Index index = 0;
   Term term = 0;
-  ConfState conf_state;
+  ConfState conf_state = {};
   friend bool operator==(const SnapshotMeta&, const SnapshotMeta&) = default;
 };
 
 struct Snapshot {
   SnapshotMeta meta;
-  base::SharedBytes data;  // never looked at by the core
+  base::SharedBytes data = {};  // never looked at by the core
 };
 
 // A message between members. Fields mean what they mean in raftpb.Message; unused ones are zero.
@@ -103,9 +103,10 @@ struct Message {
   Index commit = 0;
   Index reject_hint = 0;  // rejected MsgAppResp: where the logs may agree
   NodeId vote = kNoNode;
-  std::vector<Entry> entries;
-  std::shared_ptr<const Snapshot> snapshot;  // MsgSnap; the core leaves `data` empty, the driver supplies it
-  std::string context;                       // round of a read, or the reason of a campaign
+  std::vector<Entry> entries = {};
+  std::shared_ptr<const Snapshot> snapshot =
+      {};                    // MsgSnap; the core leaves `data` empty, the driver supplies it
+  std::string context = {};  // round of a read, or the reason of a campaign
 };
 
 // What a member must not forget.
@@ -128,7 +129,7 @@ struct SoftState {
 // The read that was asked for with `token` may be served once `index` has been applied.
 struct ReadState {
   Index index = 0;
-  std::string token;
+  std::string token = {};
   friend bool operator==(const ReadState&, const ReadState&) = default;
 };
 
@@ -145,7 +146,7 @@ struct ConfChange {
   uint64_t id = 0;  // the proposer's own
   ConfChangeType type = ConfChangeType::kAddNode;
   NodeId node = kNoNode;
-  std::string context;
+  std::string context = {};
   friend bool operator==(const ConfChange&, const ConfChange&) = default;
 };
 
@@ -158,8 +159,8 @@ struct ConfChangeSingle {
 // Any number of changes at once. Without changes (and with kAuto) it leaves a joint configuration.
 struct ConfChangeV2 {
   ConfChangeTransition transition = ConfChangeTransition::kAuto;
-  std::vector<ConfChangeSingle> changes;
-  std::string context;
+  std::vector<ConfChangeSingle> changes = {};
+  std::string context = {};
   friend bool operator==(const ConfChangeV2&, const ConfChangeV2&) = default;
 };
 
