@@ -83,10 +83,12 @@ class WatchHub {
   Stats stats() const;  // any thread
   size_t max_queued_bytes() const;
 
+  class Core;  // internal
+
  private:
-  class Core;
   class Observer;
   std::shared_ptr<Core> core_;
+  std::unique_ptr<Observer> observer_;
 };
 
 }  // namespace kvd::server
