@@ -91,7 +91,7 @@ SliceQuery WatchHub::Core::QueryFor(const std::vector<Watcher*>& cohort) const {
 void WatchHub::Core::CatchUp() {
   if (reading_ || ready_.empty()) return;
   const int64_t reach = static_cast<int64_t>(options_.slice_events);
-  const int64_t compact_revision = store_->compact_revision();
+  const int64_t compact_revision = store_.compact_revision();
   auto it = ready_.begin();
   if (nearest_first_) it = ready_.lower_bound({ready_.rbegin()->first.first - reach + 1, 0});
   nearest_first_ = !nearest_first_;
@@ -115,10 +115,9 @@ void WatchHub::Core::CatchUp() {
     return;
   }
   reading_ = true;
-  background_.Post([self = shared_from_this(), store = store_, query = QueryFor(cohort_)]() mutable {
+  background_.Post([self = shared_from_this(), query = QueryFor(cohort_)] {
     if (self->abandoned_.load(std::memory_order_relaxed)) return;
-    Slice slice = ReadSlice(*store, query);
-    store.reset();
+    Slice slice = ReadSlice(self->store_, query);
     self->Run([slice = std::move(slice)](Core& core) mutable { core.OnSlice(std::move(slice)); });
   });
 }
@@ -142,7 +141,7 @@ void WatchHub::Core::OnSlice(Slice slice) {
       }
     }
     if (!near.empty()) {
-      Slice rest = ReadSlice(*store_, QueryFor(near));
+      Slice rest = ReadSlice(store_, QueryFor(near));
       if (rest.compacted) {
         CancelCompacted(near, rest.compact_revision);
       } else {

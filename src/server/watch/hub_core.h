@@ -79,20 +79,19 @@ Slice ReadSlice(const storage::Store& store, const SliceQuery& query);
 
 class WatchHub::Core : public std::enable_shared_from_this<WatchHub::Core> {
  public:
-  Core(Options options, std::shared_ptr<const storage::Store> store, const HeaderSource& headers,
-       base::Executor& watch, base::Executor& background);
+  Core(Options options, const storage::Store& store, const HeaderSource& headers, base::Executor& watch,
+       base::Executor& background);
 
   // --- Any thread ---
   void OnCommit(int64_t last_revision, absl::Span<const storage::Event> events);  // apply thread
-  void ReplaceStore(std::shared_ptr<const storage::Store> store);                 // apply thread
+  void OnReplaced(int64_t current_revision);                                      // apply thread
   uint64_t Open(std::shared_ptr<WatchSink> sink, WatchStreamOptions options);
   void Request(uint64_t stream, std::string_view encoded);
   void Writable(uint64_t stream);
   void Close(uint64_t stream);
   void Shutdown(absl::StatusCode code, std::string message);
-  void Abandon() {
-    abandoned_.store(true, std::memory_order_relaxed);
-  }  // the hub is gone: later tasks do nothing
+  // The hub is gone: later tasks do nothing.
+  void Abandon() { abandoned_.store(true, std::memory_order_relaxed); }
   Stats stats() const;
   const Options& options() const { return options_; }
 
@@ -110,7 +109,6 @@ class WatchHub::Core : public std::enable_shared_from_this<WatchHub::Core> {
     // What came after `commits` was not kept: it ends at this revision, and history has it. 0: nothing is
     // missing.
     int64_t skipped_to = 0;
-    std::shared_ptr<const storage::Store> replacement;
   };
   // Events of one watcher that wait to be sent within the present task.
   struct Pending {
@@ -162,6 +160,7 @@ class WatchHub::Core : public std::enable_shared_from_this<WatchHub::Core> {
   void CancelCompacted(std::vector<Watcher*>& cohort, int64_t compact_revision);
 
   const Options options_;
+  const storage::Store& store_;
   const HeaderSource& headers_;
   base::Executor& watch_;
   base::Executor& background_;
@@ -171,7 +170,6 @@ class WatchHub::Core : public std::enable_shared_from_this<WatchHub::Core> {
   absl::Mutex intake_mu_;
   Intake intake_ ABSL_GUARDED_BY(intake_mu_);
 
-  std::shared_ptr<const storage::Store> store_;
   int64_t revision_;  // everything up to it has been given to the synced watchers
   base::Random random_;
   WatcherIndex index_;

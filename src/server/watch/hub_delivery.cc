@@ -67,7 +67,7 @@ const base::SharedBytes& WatchHub::Core::PieceFor(const Watcher& watcher, Encode
   // A re-created key starts anew: what stood before its deletion is not its previous value.
   if (!watcher.has(Watcher::kPrevKv) || event.event().is_create()) return event.WithoutPrevious();
   return event.WithPrevious([&](std::string* record) {
-    return store_->GetAt(event.event().key, event.event().revision.main - 1, record);
+    return store_.GetAt(event.event().key, event.event().revision.main - 1, record);
   });
 }
 

@@ -138,7 +138,7 @@ void WatchHub::Core::HandleCreate(Stream& stream, const etcdserverpb::WatchCreat
 
   // The store may be ahead of what the hub has given out: a watch from "now" must not be told of a write that
   // its client may already know to be done.
-  const int64_t current = store_->current_revision();
+  const int64_t current = store_.current_revision();
   Watcher& watcher = stream.watchers[id];
   watcher.stream = &stream;
   watcher.id = id;
@@ -150,14 +150,14 @@ void WatchHub::Core::HandleCreate(Stream& stream, const etcdserverpb::WatchCreat
   watcher_count_.fetch_add(1, std::memory_order_relaxed);
   SendHead(stream, {.revision = current, .watch_id = id, .created = true});
   if (watcher.has(Watcher::kProgressNotify) && stream.progress_watchers++ == 0) ArmProgress(stream);
-  if (watcher.next_revision <= revision_ || watcher.next_revision < store_->compact_revision()) {
+  if (watcher.next_revision <= revision_ || watcher.next_revision < store_.compact_revision()) {
     SetState(watcher, Watcher::State::kReady, watcher.next_revision);
     CatchUp();
   }
 }
 
 void WatchHub::Core::Refuse(Stream& stream, std::string_view reason) {
-  SendHead(stream, {.revision = store_->current_revision(),
+  SendHead(stream, {.revision = store_.current_revision(),
                     .watch_id = kNoWatch,
                     .created = true,
                     .canceled = true,
@@ -168,7 +168,7 @@ void WatchHub::Core::HandleCancel(Stream& stream, int64_t id) {
   const auto it = stream.watchers.find(id);
   if (it == stream.watchers.end()) return;
   EraseWatcher(it->second);
-  SendHead(stream, {.revision = store_->current_revision(), .watch_id = id, .canceled = true});
+  SendHead(stream, {.revision = store_.current_revision(), .watch_id = id, .canceled = true});
 }
 
 void WatchHub::Core::EraseWatcher(Watcher& watcher) {
@@ -198,7 +198,7 @@ void WatchHub::Core::HandleWritable(Stream& stream) {
 void WatchHub::Core::HandleProgress(Stream& stream) {
   if (stream.unsynced > 0) return;  // nothing true could be said
   // Whoever asks may have read the store's latest revision: the answer waits until the hub has come to it.
-  stream.progress_target = store_->current_revision();
+  stream.progress_target = store_.current_revision();
   if (stream.progress_requests++ > 0) return;  // already waiting
   if (!TryAnswerProgress(stream)) progress_waiting_.push_back(stream.serial);
 }

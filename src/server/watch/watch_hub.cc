@@ -8,14 +8,14 @@
 
 namespace kvd::server {
 
-WatchHub::Core::Core(Options options, std::shared_ptr<const storage::Store> store,
-                     const HeaderSource& headers, base::Executor& watch, base::Executor& background)
+WatchHub::Core::Core(Options options, const storage::Store& store, const HeaderSource& headers,
+                     base::Executor& watch, base::Executor& background)
     : options_(options),
+      store_(store),
       headers_(headers),
       watch_(watch),
       background_(background),
-      store_(std::move(store)),
-      revision_(store_->current_revision()),
+      revision_(store_.current_revision()),
       random_(base::Random(options.seed).Split("watch progress")) {}
 
 void WatchHub::Core::OnCommit(int64_t last_revision, absl::Span<const storage::Event> events) {
@@ -36,7 +36,7 @@ void WatchHub::Core::OnCommit(int64_t last_revision, absl::Span<const storage::E
   if (post) Run([](Core& core) { core.Drain(); });
 }
 
-void WatchHub::Core::ReplaceStore(std::shared_ptr<const storage::Store> store) {
+void WatchHub::Core::OnReplaced(int64_t current_revision) {
   bool post;
   {
     absl::MutexLock lock(&intake_mu_);
@@ -46,8 +46,7 @@ void WatchHub::Core::ReplaceStore(std::shared_ptr<const storage::Store> store) {
     backlog_events_.fetch_sub(dropped, std::memory_order_relaxed);
     intake_.commits.clear();
     intake_.bytes = 0;
-    intake_.skipped_to = store->current_revision();
-    intake_.replacement = std::move(store);
+    intake_.skipped_to = current_revision;
     post = !std::exchange(intake_.posted, true);
   }
   if (post) Run([](Core& core) { core.Drain(); });
@@ -68,10 +67,7 @@ void WatchHub::Core::Drain() {
     }
     intake_.bytes -= bytes;
     more = intake_.posted = !intake_.commits.empty();
-    if (!more) {
-      skipped_to = std::exchange(intake_.skipped_to, 0);
-      if (intake_.replacement) store_ = std::move(intake_.replacement);
-    }
+    if (!more) skipped_to = std::exchange(intake_.skipped_to, 0);
   }
   size_t batch_bytes = 0;
   for (const Intake::Commit& commit : commits) {
@@ -146,14 +142,15 @@ class WatchHub::Observer final : public storage::StoreObserver {
   void OnCommit(int64_t, int64_t last_revision, absl::Span<const storage::Event> events) override {
     core_.OnCommit(last_revision, events);
   }
+  void OnReplaced(int64_t current_revision) override { core_.OnReplaced(current_revision); }
 
  private:
   Core& core_;
 };
 
-WatchHub::WatchHub(Options options, std::shared_ptr<const storage::Store> store, const HeaderSource& headers,
+WatchHub::WatchHub(Options options, const storage::Store& store, const HeaderSource& headers,
                    base::Executor& watch, base::Executor& background)
-    : core_(std::make_shared<Core>(options, std::move(store), headers, watch, background)),
+    : core_(std::make_shared<Core>(options, store, headers, watch, background)),
       observer_(std::make_unique<Observer>(*core_)) {}
 
 WatchHub::~WatchHub() {
@@ -162,9 +159,6 @@ WatchHub::~WatchHub() {
 
 storage::StoreObserver& WatchHub::observer() {
   return *observer_;
-}
-void WatchHub::ReplaceStore(std::shared_ptr<const storage::Store> store) {
-  core_->ReplaceStore(std::move(store));
 }
 
 std::unique_ptr<WatchStream> WatchHub::Open(std::shared_ptr<WatchSink> sink, WatchStreamOptions options) {

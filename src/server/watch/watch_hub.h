@@ -1,15 +1,17 @@
 // Everything that watches the keys of one member. It learns of each revision from the store, finds the
 // watchers of each event by key and interval in O(matches + log n), and gives all of them the same encoded
 // bytes. A watcher that asks for the past, or whose stream does not drain, is "unsynced": it is served from
-// the revision store, in slices, until it has caught up. Nothing is dropped, repeated or reordered on the
-// way, all events of one revision arrive in one response (fragments aside), and memory per stream is bounded
-// by Options::max_queued_bytes plus one slice.
+// the revision store, in slices, until it has caught up. When a peer's snapshot replaces the store, watchers
+// go on where they were, out of the new history, or end with its compact revision. Nothing is dropped,
+// repeated or reordered on the way, all events of one revision arrive in one response (fragments aside), and
+// memory per stream is bounded by Options::max_queued_bytes plus one slice.
 //
 // Threads: the store's observer runs on the apply thread and only queues; everything else runs on `watch`,
 // which may be shared with other work; reads of history run on `background`, one slice at a time. No thread
-// of its own, no lock on the way of a delivery. Ownership: the store, the header source and both executors
-// outlive the hub; before it is destroyed, the executors have stopped (or run nothing of the hub any more),
-// and the store no longer calls the observer.
+// of its own, no lock on the way of a delivery.
+//
+// Ownership: the store, the header source and both executors outlive the hub; before it is destroyed, the
+// executors have stopped (or run nothing of the hub any more), and the store no longer calls the observer.
 #pragma once
 
 #include <cstddef>
@@ -62,18 +64,14 @@ class WatchHub {
     int64_t backlog_events = 0;
   };
 
-  WatchHub(Options options, std::shared_ptr<const storage::Store> store, const HeaderSource& headers,
-           base::Executor& watch, base::Executor& background);
+  WatchHub(Options options, const storage::Store& store, const HeaderSource& headers, base::Executor& watch,
+           base::Executor& background);
   ~WatchHub();
   WatchHub(const WatchHub&) = delete;
   WatchHub& operator=(const WatchHub&) = delete;
 
   // To be registered with the store before the first write after the hub is made.
   storage::StoreObserver& observer();
-  // Apply thread: from here on, `store` is the state of the member (a peer's snapshot has replaced it).
-  // Watchers go on where they were, out of the new store's history, or end with its compact revision. To be
-  // called before the new store's first write.
-  void ReplaceStore(std::shared_ptr<const storage::Store> store);
 
   // Any thread. A stream opened after Shutdown is finished at once.
   std::unique_ptr<WatchStream> Open(std::shared_ptr<WatchSink> sink, WatchStreamOptions options = {});
