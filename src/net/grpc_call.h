@@ -26,8 +26,7 @@ class CallContext {
   // "/package.Service/Method"
   virtual std::string_view method() const = 0;
   // The first value of a request metadata key (lower case); nullopt if it was not sent. Keys that end in
-  // "-bin" are returned as they were sent (base64). Headers of the protocol itself (content-type, te, grpc-*)
-  // are not kept, except user-agent. Valid as long as the call object.
+  // "-bin" are returned as they were sent (base64). Valid as long as the call object.
   virtual std::optional<std::string_view> metadata(std::string_view key) const = 0;
   // On SystemClock's monotonic clock; Nanos::max() if the client gave none. When it passes, the front door
   // answers DEADLINE_EXCEEDED by itself and the call counts as cancelled.

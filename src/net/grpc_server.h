@@ -71,8 +71,7 @@ class FrontDoor {
   // `method` "" takes every method; if only other methods are registered for a path, the client gets 405 with
   // Allow. A path that ends in "/" takes everything below it; the longest match wins. No match: 404.
   void RegisterHttp(std::string_view method, std::string_view path, HttpHandler handler);
-  // Sees every plain HTTP request first; true: it has answered. One at most.
-  using HttpFilter = absl::AnyInvocable<bool(const std::shared_ptr<HttpCall>& call) const>;
+  // One at most.
   void SetHttpFilter(HttpFilter filter);
 
   // Binds an IP address ("" or "0.0.0.0": any; names are resolved) and a TCP port (0: one that is free) and
@@ -93,7 +92,7 @@ class FrontDoor {
 
  private:
   struct Impl;
-  std::unique_ptr<Impl> impl_;
+  std::shared_ptr<Impl> impl_;
 };
 
 }  // namespace kvd::net

@@ -63,5 +63,7 @@ class HttpCall {
 };
 
 using HttpHandler = absl::AnyInvocable<void(std::shared_ptr<HttpCall> call) const>;
+// Sees every plain HTTP request first; true: it has answered.
+using HttpFilter = absl::AnyInvocable<bool(const std::shared_ptr<HttpCall>& call) const>;
 
 }  // namespace kvd::net

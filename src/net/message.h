@@ -60,6 +60,11 @@ class Message {
   }
 
   size_t size() const { return size_; }
+  // The string that comes first, leaving the pieces.
+  std::string TakeHead() {
+    size_ -= head_.size();
+    return std::exchange(head_, std::string());
+  }
   const std::string& head() const { return head_; }             // comes first
   const std::vector<Piece>& pieces() const { return pieces_; }  // then these
   std::string Join() const {

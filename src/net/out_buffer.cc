@@ -17,9 +17,34 @@ void OutBuffer::Append(const Piece& piece, std::string_view part) {
   references_.push_back({copied_.size(), piece, part});
 }
 
-void OutBuffer::Append(const Message& message) {
-  copied_.append(message.head());
+void OutBuffer::Append(Message message) {
+  if (message.head().size() < kReferenceBytes) {
+    copied_.append(message.head());
+  } else {
+    Piece head(message.TakeHead());
+    Append(head, head.view());
+  }
   for (const Piece& piece : message.pieces()) Append(piece, piece.view());
+}
+
+void OutBuffer::MoveTo(OutBuffer& to, size_t bytes) {
+  size_t left = bytes;
+  size_t at = copied_taken_;
+  size_t skip = part_taken_;
+  for (size_t i = references_taken_; left > 0; ++i) {
+    bool more = i < references_.size();
+    size_t n = std::min(left, (more ? references_[i].at : copied_.size()) - at);
+    to.copied_.append(copied_, at, n);
+    at += n;
+    left -= n;
+    if (!more) break;
+    std::string_view part = references_[i].part.substr(skip);
+    n = std::min(left, part.size());
+    if (n > 0) to.Append(references_[i].piece, part.substr(0, n));
+    left -= n;
+    skip = 0;
+  }
+  Take(bytes);
 }
 
 int OutBuffer::Ranges(iovec* ranges, int max) const {

@@ -19,9 +19,9 @@ class OutBuffer {
   // Pieces (or parts of pieces) this long are referenced, not copied.
   static constexpr size_t kReferenceBytes = 4096;
 
-  void Append(std::string_view bytes) { copied_.append(bytes); }
+  void AppendCopy(std::string_view bytes) { copied_.append(bytes); }
   void Append(const Piece& piece, std::string_view part);
-  void Append(const Message& message);
+  void Append(Message message);
 
   size_t size() const { return copied_.size() + referenced_bytes_ - taken_bytes_; }
   bool empty() const { return size() == 0; }
@@ -30,6 +30,8 @@ class OutBuffer {
   int Ranges(iovec* ranges, int max) const;
   // The first `bytes` of it have been sent.
   void Take(size_t bytes);
+  // Moves the first `bytes` of it to the end of `to`.
+  void MoveTo(OutBuffer& to, size_t bytes);
   void Clear();
 
  private:
