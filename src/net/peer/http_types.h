@@ -18,6 +18,7 @@ class HttpFields {
   void Add(std::string_view name, std::string_view value) { fields_.emplace_back(name, value); }
   // The first field of that name; empty if there is none.
   std::string_view Get(std::string_view name) const;
+  void Remove(std::string_view name);
   const std::vector<Field>& fields() const { return fields_; }
 
  private:

@@ -1,15 +1,14 @@
-// Raft messages between members, on the wire of etcd's rafthttp: a member dials GET
-// /raft/stream/{msgapp,message} on each peer and reads the messages from that peer out of the endless answer;
-// what it has to say to the peer goes into the peer's own streams. POST /raft carries messages while no
+// Raft messages between members, on the wire of etcd's rafthttp. A member dials GET /raft/stream/msgapp and
+// /raft/stream/message on each peer and reads the peer's messages out of the endless answer; what it has to
+// say to the peer goes into the answers to the peer's own requests. POST /raft carries messages while no
 // stream is attached, POST /raft/snapshot a database.
 //
 // It moves messages and knows nothing of what they mean, except that appends have a stream of their own.
 //
-// Threads: all sockets live on the one thread that runs the io_context given; PeerHandler and HTTP handlers
-// are called there and must not block. Every public method may be called from any thread. Memory: per peer,
-// what waits to be sent is bounded by count and bytes; per connection, one message or one body. Lifetime: the
-// io_context runs until Stop() has returned; the handler outlives the transport. No handler is called after
-// Stop() returned.
+// Threads: all sockets live on the I/O thread given; PeerHandler and HTTP handlers are called there and must
+// not block. Every public method may be called from any thread. Memory: per peer, what waits to be sent is
+// bounded by count and bytes; per connection, one message or one body. Lifetime: the I/O thread runs until
+// Stop() has returned; the handler outlives the transport. No handler is called after Stop() returned.
 #pragma once
 
 #include <cstddef>
@@ -60,8 +59,8 @@ struct OutgoingMessage {
   std::vector<OutgoingEntry> entries;
 };
 
-// The database bytes that follow a MsgSnap. Destroyed on the I/O thread when the transfer has ended, well or
-// badly.
+// The database bytes that follow a MsgSnap. Destroyed when the transfer has ended, well or badly, and no Read
+// is under way.
 class SnapshotSource {
  public:
   // At most the size asked for; an empty string is the end. Called once, from any thread.
@@ -71,8 +70,8 @@ class SnapshotSource {
   virtual void Read(size_t max_bytes, ReadDone done) = 0;
 };
 
-// Where an incoming snapshot's database bytes go. Destroyed without Finish if the transfer broke off: the
-// sink then discards what it has.
+// Where an incoming snapshot's database bytes go. Destroyed when no call is under way; without Finish if the
+// transfer broke off: the sink then discards what it has.
 class SnapshotSink {
  public:
   using WriteDone = absl::AnyInvocable<void(absl::Status)>;

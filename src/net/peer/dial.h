@@ -1,0 +1,47 @@
+// One attempt to connect to a host: resolve, connect to its addresses in turn, within one time limit.
+//
+// Thread: the I/O thread.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <memory>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/statusor.h"
+#include "base/clock.h"
+#include "net/peer/http_client.h"
+
+namespace kvd::net {
+
+class Dial : public std::enable_shared_from_this<Dial> {
+ public:
+  using Done = absl::AnyInvocable<void(absl::StatusOr<boost::asio::ip::tcp::socket>)>;
+
+  // `done` is called once, later, unless the attempt is cancelled.
+  static std::shared_ptr<Dial> Start(boost::asio::io_context& io, const HttpUrl& url, base::Nanos timeout,
+                                     Done done);
+  void Cancel();
+
+  Dial(boost::asio::io_context& io, Done done);
+
+ private:
+  void Run(const HttpUrl& url, base::Nanos timeout);
+  void Connect(boost::asio::ip::tcp::resolver::results_type endpoints);
+  void Finish(absl::Status status);
+
+  boost::asio::ip::tcp::resolver resolver_;
+  boost::asio::ip::tcp::socket socket_;
+  boost::asio::steady_timer timer_;
+  Done done_;
+};
+
+// The code and text of a failed socket operation.
+absl::Status SocketError(std::string_view what, const boost::system::error_code& ec);
+// No delay, and keep-alive probes; a connected socket only.
+void TuneSocket(boost::asio::ip::tcp::socket& socket);
+// Ends the connection when what was sent stays unacknowledged for that long, as it does when a host vanishes.
+void LimitUnacknowledged(boost::asio::ip::tcp::socket& socket, base::Nanos limit);
+
+}  // namespace kvd::net

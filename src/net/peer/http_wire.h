@@ -1,0 +1,78 @@
+// HTTP/1.1 as the peer port and the peer client speak it: heads, and bodies taken apart piece by piece.
+//
+// Thread-safety: thread-compatible.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "net/peer/http_types.h"
+
+namespace kvd::net {
+
+inline constexpr size_t kMaxHttpHeadBytes = 32 * 1024;
+
+struct HttpHead {
+  std::string method;  // requests
+  std::string target;  // requests, as on the wire
+  int status = 0;      // responses
+  HttpFields fields;
+  bool keep_alive = false;
+  bool chunked = false;
+  std::optional<uint64_t> content_length;
+};
+
+// The length of the head at the start of `bytes`, its empty line included. 0: not complete yet.
+// kResourceExhausted: it is longer than kMaxHttpHeadBytes; kInvalidArgument: this cannot become HTTP.
+absl::StatusOr<size_t> FindHttpHead(std::string_view bytes);
+// `bytes` is exactly one head. Errors: kInvalidArgument.
+absl::StatusOr<HttpHead> ParseHttpRequestHead(std::string_view bytes);
+absl::StatusOr<HttpHead> ParseHttpResponseHead(std::string_view bytes);
+
+// The body that follows a head.
+class HttpBodyReader {
+ public:
+  HttpBodyReader() = default;  // no body
+  static HttpBodyReader ForRequest(const HttpHead& head);
+  static HttpBodyReader ForResponse(const HttpHead& head, std::string_view request_method);
+
+  // Takes framing and body bytes off the front of `bytes` and gives one piece of the body, which points into
+  // them; an empty piece: more bytes are needed, or done(). Errors: kInvalidArgument for chunks that are
+  // none.
+  absl::StatusOr<std::string_view> Next(std::string_view* bytes);
+  bool done() const { return state_ == State::kDone; }
+  // The peer closed the connection: true if that is where the body ends.
+  bool EndOfStream() const { return state_ == State::kDone || state_ == State::kUntilClose; }
+  // Bytes the head announced; nothing if it did not.
+  std::optional<uint64_t> announced() const { return announced_; }
+
+ private:
+  enum class State { kLength, kUntilClose, kChunkSize, kChunkData, kChunkEnd, kTrailer, kDone };
+
+  // Takes a line without its end off `bytes` into line_; false if it is not complete yet.
+  absl::StatusOr<bool> TakeLine(std::string_view* bytes);
+  absl::Status StartChunk();
+
+  State state_ = State::kDone;
+  uint64_t left_ = 0;
+  std::optional<uint64_t> announced_;
+  std::string line_;
+  bool line_done_ = true;
+};
+
+// "HTTP/1.1 200 OK\r\n" and so on, without the fields.
+std::string HttpStatusLine(int status);
+std::string_view HttpStatusText(int status);
+void AppendHttpField(std::string& head, std::string_view name, std::string_view value);
+// A complete response with Content-Length (except for 204) and Connection.
+std::string EncodeHttpResponse(const PeerResponse& response, bool keep_alive, bool with_body);
+// A request with Host and, if it has a body or needs to say that it has none, Content-Length.
+std::string EncodeHttpRequest(const PeerRequest& request, std::string_view authority, bool keep_alive);
+// %XX decoded; false for a broken escape.
+bool PercentDecode(std::string_view text, std::string* out);
+
+}  // namespace kvd::net
