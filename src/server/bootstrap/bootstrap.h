@@ -39,6 +39,9 @@ struct BootstrapResult {
   // kNew: the members of the new cluster, sorted by ID, the entries' contexts being MemberToJson of each.
   // kJoin: the members of the running cluster, this one among them. kRestart: empty.
   std::vector<Member> members;
+  // kRestart: there is a log and no database. Good only if the log holds every entry from the first on (the
+  // process ended while it started for the first time); otherwise the start ends with BackendMissing.
+  bool backend_missing = false;
 };
 
 // What another member says about the cluster.
@@ -78,6 +81,8 @@ absl::Status PrepareDataDir(const Config& config, base::FileSystem& fs);
 // member's.
 absl::Status CheckIdentity(const Config& config, uint64_t local_id, uint64_t cluster_id,
                            const std::vector<Member>& members);
+
+absl::Status BackendMissing(const Config& config);
 
 // The members that --initial-cluster names, with the IDs of a new cluster. Errors: two members with the same
 // ID.

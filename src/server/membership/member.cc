@@ -178,6 +178,22 @@ absl::StatusOr<uint64_t> MemberIdFromAttributesKey(std::string_view key) {
   return ParseHexId(key.substr(kAttributesPrefix.size(), key.size() - around));
 }
 
+std::string VersionReplyToJson(const VersionReply& reply) {
+  std::string out = "{\"etcdserver\":";
+  AppendString(&out, reply.server);
+  out += ",\"etcdcluster\":";
+  AppendString(&out, reply.cluster);
+  out += ",\"storage\":";
+  AppendString(&out, reply.storage);
+  return out + "}";
+}
+
+absl::StatusOr<VersionReply> VersionReplyFromJson(std::string_view json) {
+  auto tree = json_internal::Parse(json);
+  if (!tree.ok()) return tree.status();
+  return VersionReply{Text(*tree, "etcdserver"), Text(*tree, "etcdcluster"), Text(*tree, "storage")};
+}
+
 absl::StatusOr<uint64_t> ParseHexId(std::string_view text) {
   uint64_t id = 0;
   if (text.empty() || text.size() > 16 ||

@@ -64,6 +64,15 @@ absl::StatusOr<MemberAttributes> MemberAttributesFromJson(std::string_view json)
 std::string MemberAttributesKey(uint64_t id);
 absl::StatusOr<uint64_t> MemberIdFromAttributesKey(std::string_view key);
 
+// {"etcdserver":"3.7.1","etcdcluster":"3.7.0","storage":"3.7.0"}, as GET /version says it.
+struct VersionReply {
+  std::string server;
+  std::string cluster;  // "not_decided" until the leader has decided
+  std::string storage;  // empty from members older than 3.6
+};
+std::string VersionReplyToJson(const VersionReply& reply);
+absl::StatusOr<VersionReply> VersionReplyFromJson(std::string_view json);
+
 // "8e9e05c52164694d" as the tables' keys and the log have it; not padded. Errors: kInvalidArgument.
 absl::StatusOr<uint64_t> ParseHexId(std::string_view text);
 

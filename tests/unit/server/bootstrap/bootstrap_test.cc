@@ -1,0 +1,244 @@
+#include "server/bootstrap/bootstrap.h"
+
+#include <map>
+#include <string>
+
+#include "base/log.h"
+#include "base/mem_file_system.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace kvd::server {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::UnorderedElementsAre;
+
+constexpr char kThree[] = "m1=http://10.0.0.1:2380,m2=http://10.0.0.2:2380,m3=http://10.0.0.3:2380";
+
+// A machine with an empty disk, a resolver that knows a few names, and the peers that a test puts there.
+class BootstrapTest : public testing::Test {
+ protected:
+  BootstrapTest() {
+    seams_.fs = &fs_;
+    seams_.log_exists = [this](const std::string& dir) -> absl::StatusOr<bool> { return fs_.Exists(dir); };
+    seams_.fetch_cluster = [this](const std::vector<std::string>& urls,
+                                  Duration) -> absl::StatusOr<RemoteCluster> {
+      asked_ = urls;
+      if (!remote_) return absl::UnavailableError("connection refused");
+      return *remote_;
+    };
+    seams_.fetch_version = [this](const std::vector<std::string>& urls,
+                                  Duration) -> absl::StatusOr<std::optional<Version>> {
+      auto it = versions_.find(urls.at(0));
+      if (it == versions_.end()) return absl::UnavailableError("connection refused");
+      return it->second;
+    };
+    seams_.resolve = [this](const std::string& host) -> absl::StatusOr<std::vector<std::string>> {
+      auto it = hosts_.find(host);
+      if (it == hosts_.end()) return absl::UnavailableError("no such host " + host);
+      return std::vector<std::string>{it->second};
+    };
+    hosts_ = {{"10.0.0.1", "10.0.0.1"},
+              {"10.0.0.2", "10.0.0.2"},
+              {"10.0.0.3", "10.0.0.3"},
+              {"one.example", "10.0.0.1"}};
+  }
+
+  static Config Settings(const std::string& name, const std::string& advertise, const std::string& cluster,
+                         ClusterState state = ClusterState::kNew) {
+    Config config = DefaultConfig();
+    config.name = name;
+    config.data_dir = "/data";
+    config.advertise_peer_urls = *ParseUrlList(advertise);
+    config.initial_cluster = cluster;
+    config.initial_cluster_state = state;
+    return config;
+  }
+  static Config First(ClusterState state = ClusterState::kNew) {
+    return Settings("m1", "http://10.0.0.1:2380", kThree, state);
+  }
+  std::string Failure(const Config& config) {
+    auto result = Bootstrap(config, seams_);
+    return result.ok() ? "it started" : std::string(result.status().message());
+  }
+  // Three members that run, the first added but not started.
+  RemoteCluster Running() const {
+    RemoteCluster remote;
+    remote.cluster_id = 77;
+    remote.members = {{103, {"http://10.0.0.3:2380"}, false, "m3", {"http://10.0.0.3:2379"}},
+                      {101, {"http://10.0.0.1:2380"}, true, "", {}},
+                      {102, {"http://10.0.0.2:2380"}, false, "m2", {"http://10.0.0.2:2379"}}};
+    return remote;
+  }
+
+  base::MemFileSystem fs_;
+  BootstrapSeams seams_;
+  std::optional<RemoteCluster> remote_;
+  std::map<std::string, std::optional<Version>> versions_;
+  std::map<std::string, std::string> hosts_;
+  std::vector<std::string> asked_;
+};
+
+TEST_F(BootstrapTest, ADefaultMemberHasEtcdsIds) {
+  Config config = DefaultConfig();
+  config.data_dir = "/data";
+  auto result = Bootstrap(config, seams_);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->mode, StartMode::kNew);
+  EXPECT_EQ(base::HexId(result->local_id), "8e9e05c52164694d");
+  EXPECT_EQ(base::HexId(result->cluster_id), "cdf818194e3a8c32");
+  ASSERT_EQ(result->members.size(), 1u);
+  EXPECT_EQ(MemberToJson(result->members[0]),
+            R"({"id":10276657743932975437,"peerURLs":["http://localhost:2380"],"name":"default"})");
+  EXPECT_TRUE(*fs_.Exists("/data/member/snap"));
+  EXPECT_FALSE(*fs_.Exists("/data/member/.touch"));
+}
+
+TEST_F(BootstrapTest, EveryMemberOfANewClusterComputesTheSame) {
+  auto one = Bootstrap(First(), seams_);
+  ASSERT_TRUE(one.ok()) << one.status();
+  EXPECT_THAT(asked_, ElementsAre("http://10.0.0.2:2380", "http://10.0.0.3:2380"));
+  auto two = Bootstrap(Settings("m2", "http://10.0.0.2:2380", kThree), seams_);
+  ASSERT_TRUE(two.ok()) << two.status();
+  EXPECT_EQ(one->cluster_id, two->cluster_id);
+  EXPECT_EQ(one->members, two->members);
+  EXPECT_NE(one->local_id, two->local_id);
+  Config other_token = First();
+  other_token.initial_cluster_token = "another";
+  EXPECT_NE(Bootstrap(other_token, seams_)->cluster_id, one->cluster_id);
+}
+
+TEST_F(BootstrapTest, WrongClustersAreToldAsEtcdDoes) {
+  EXPECT_EQ(Failure(Settings("m4", "http://10.0.0.1:2380", kThree)),
+            "couldn't find local name \"m4\" in the initial cluster configuration");
+  EXPECT_EQ(Failure(Settings("m1", "http://10.0.0.2:2380", kThree)),
+            "--initial-cluster has m1=http://10.0.0.1:2380 but missing from "
+            "--initial-advertise-peer-urls=http://10.0.0.2:2380");
+  EXPECT_EQ(Failure(Settings("m1", "http://10.0.0.1:2380,http://10.0.0.1:9", "m1=http://10.0.0.1:2380")),
+            "--initial-advertise-peer-urls has m1=http://10.0.0.1:9 but missing from "
+            "--initial-cluster=m1=http://10.0.0.1:2380");
+  EXPECT_EQ(
+      Failure(Settings("m1", "http://10.0.0.1:2380", "m1=http://10.0.0.1:2380,m2=http://10.0.0.1:2380")),
+      "initial cluster m1=http://10.0.0.1:2380,m2=http://10.0.0.1:2380 has duplicate url");
+  EXPECT_EQ(Failure(Settings("m1", "http://10.0.0.1:2380", "")),
+            "initial cluster unset and no discovery endpoints found");
+}
+
+TEST_F(BootstrapTest, NamesOfOneAddressAreTheSame) {
+  EXPECT_TRUE(Bootstrap(Settings("m1", "http://one.example:2380", kThree), seams_).ok());
+  EXPECT_THAT(Failure(Settings("m1", "http://two.example:2380", kThree)),
+              HasSubstr("no such host two.example"));
+  // The same machine, but another port.
+  EXPECT_THAT(Failure(Settings("m1", "http://one.example:2390", kThree)),
+              HasSubstr("--initial-cluster has m1="));
+}
+
+TEST_F(BootstrapTest, AMemberThatRunsAlreadyIsNotStartedAnew) {
+  auto first = Bootstrap(First(), seams_);
+  ASSERT_TRUE(first.ok());
+  remote_ = RemoteCluster{first->cluster_id, first->members};
+  EXPECT_TRUE(Bootstrap(First(), seams_).ok());  // known, but never started
+  for (Member& member : remote_->members) {
+    if (member.id == first->local_id) member.client_urls = {"http://10.0.0.1:2379"};
+  }
+  EXPECT_EQ(Failure(First()), "member " + base::HexId(first->local_id) + " has already been bootstrapped");
+}
+
+TEST_F(BootstrapTest, JoiningTakesTheIdsOfTheRunningCluster) {
+  remote_ = Running();
+  versions_ = {{"http://10.0.0.2:2380", Version{3, 6, 0}}};
+  auto result = Bootstrap(First(ClusterState::kExisting), seams_);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->mode, StartMode::kJoin);
+  EXPECT_EQ(result->local_id, 101u);
+  EXPECT_EQ(result->cluster_id, 77u);
+  ASSERT_EQ(result->members.size(), 3u);
+  EXPECT_EQ(result->members[0].id, 101u);
+  EXPECT_TRUE(result->members[0].is_learner);
+  EXPECT_THAT(asked_, ElementsAre("http://10.0.0.2:2380", "http://10.0.0.3:2380"));
+}
+
+TEST_F(BootstrapTest, JoiningFailsWithEtcdsMessages) {
+  Config config = First(ClusterState::kExisting);
+  EXPECT_EQ(Failure(config), "cannot fetch cluster info from peer urls: connection refused");
+  remote_ = Running();
+  EXPECT_EQ(Failure(config), "incompatible with current running cluster");
+  versions_ = {{"http://10.0.0.2:2380", Version{3, 8, 0}}, {"http://10.0.0.3:2380", Version{3, 7, 0}}};
+  EXPECT_EQ(Failure(config), "incompatible with current running cluster");
+  versions_ = {{"http://10.0.0.2:2380", std::nullopt}, {"http://10.0.0.3:2380", Version{3, 7, 0}}};
+  EXPECT_TRUE(Bootstrap(config, seams_).ok());
+
+  remote_->members[1].peer_urls = {"http://10.0.0.9:2380"};
+  EXPECT_THAT(Failure(config),
+              HasSubstr("PeerURLs: no match found for existing member (65, [http://10.0.0.9:2380])"));
+  remote_->members.pop_back();
+  EXPECT_THAT(Failure(config), HasSubstr("member count is unequal"));
+}
+
+TEST_F(BootstrapTest, AMemberThatHasLostItsDataDoesNotJoinUnderItsOldId) {
+  remote_ = Running();
+  versions_ = {{"http://10.0.0.2:2380", Version{3, 7, 0}}};
+  remote_->members[1].name = "m1";
+  EXPECT_THAT(Failure(First(ClusterState::kExisting)), HasSubstr("member 65 has already been bootstrapped"));
+}
+
+TEST_F(BootstrapTest, ALogMeansARestart) {
+  ASSERT_TRUE(fs_.CreateDirs("/data/member/wal").ok());
+  auto result = Bootstrap(First(), seams_);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->mode, StartMode::kRestart);
+  EXPECT_TRUE(result->backend_missing);
+  EXPECT_TRUE(asked_.empty());
+  EXPECT_THAT(std::string(BackendMissing(First()).message()), HasSubstr("/data/member/rocksdb"));
+  ASSERT_TRUE(fs_.CreateDirs("/data/member/rocksdb").ok());
+  // What the settings say of the cluster does not matter any more.
+  result = Bootstrap(Settings("m9", "http://10.0.0.9:1", "m1=http://10.0.0.1:2380", ClusterState::kExisting),
+                     seams_);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_FALSE(result->backend_missing);
+}
+
+TEST_F(BootstrapTest, ADataDirectoryThatCannotBeUsedIsNamed) {
+  ASSERT_TRUE(fs_.CreateDirs("/data/proxy").ok());
+  EXPECT_THAT(Failure(First()), HasSubstr("/data is that of a v2 proxy"));
+  ASSERT_TRUE(fs_.RemoveAll("/data/proxy").ok());
+  fs_.SetFaultHook([](base::MemFileSystem::Op op, const std::string& path) {
+    if (op != base::MemFileSystem::Op::kOpen || path.find(".touch") == std::string::npos)
+      return absl::OkStatus();
+    return absl::PermissionDeniedError("open " + path + ": permission denied");
+  });
+  EXPECT_EQ(Failure(First()),
+            "cannot write to member directory: open /data/member/.touch: permission denied");
+}
+
+TEST(CheckIdentity, AnotherMembersDirectoryIsRefused) {
+  Config config = DefaultConfig();
+  config.name = "m1";
+  config.data_dir = "/data";
+  config.advertise_peer_urls = *ParseUrlList("http://10.0.0.1:2380");
+  config.initial_cluster = kThree;
+  auto members = InitialMembers(config);
+  ASSERT_TRUE(members.ok());
+  std::map<std::string, uint64_t> ids;
+  for (const Member& member : *members) ids[member.name] = member.id;
+
+  EXPECT_TRUE(CheckIdentity(config, ids["m1"], 7, *members).ok());
+  absl::Status status = CheckIdentity(config, ids["m2"], 7, *members);
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("the data directory /data belongs to member " + base::HexId(ids["m2"]) +
+                        " (\"m2\", http://10.0.0.2:2380)"));
+  // Before any member is stored, the settings alone tell.
+  EXPECT_FALSE(CheckIdentity(config, ids["m2"], 7, {}).ok());
+  EXPECT_TRUE(CheckIdentity(config, ids["m1"], 7, {}).ok());
+  EXPECT_TRUE(CheckIdentity(config, 12345, 7, {}).ok());
+  // A member whose URLs have been changed, or that was renamed, is still itself.
+  config.advertise_peer_urls = *ParseUrlList("http://10.0.0.8:2380");
+  config.name = "other";
+  EXPECT_TRUE(CheckIdentity(config, ids["m2"], 7, *members).ok());
+}
+
+}  // namespace
+}  // namespace kvd::server
