@@ -18,13 +18,13 @@ ban() {
   bad=1
 }
 
-ban '\bstd::(j?thread)\b|\bpthread_create\b|\bstd::async\b' \
+ban '\bstd::j?thread([^:a-zA-Z_]|$)|\bpthread_create\b|\bstd::async\b' \
   'src/base/executor\.cc|src/base/log\.cc|src/net/io_thread' 'post to a base::Executor' src
 ban '\bstd::random_device\b|\bs?rand\(\)|\bstd::mt19937|\babsl::BitGen\b|\bgetrandom\(' \
   'src/base/random\.cc' 'draw from the base::Random that was given' src
 ban '(system|steady|high_resolution)_clock::now|\bclock_gettime\(|\bgettimeofday\(|[^_a-zA-Z]time\((nullptr|NULL|0)\)|\babsl::Now\(' \
   'src/base/clock\.cc' 'ask the base::Clock that was given' src
-ban 'sleep_(for|until)\(|\bu?sleep\(|\bnanosleep\(|\babsl::SleepFor\(' - 'base::Executor::PostAfter' src tools
+ban 'sleep_(for|until)\(|\bu?sleep\(|\bnanosleep\(|\babsl::SleepFor\(' - 'base::Executor::PostAfter' src
 ban '\bgetenv\(' 'src/server/config/sd_notify\.cc|tools/' 'settings come through server/config' src tools
 ban '\bunordered_(map|set)<|\b(flat|node)_hash_(map|set)<' - 'ordered containers: a walk must not depend on a hash' src/raft
 ban '\bthrow\b' - 'absl::Status' src
@@ -36,8 +36,8 @@ ban '\bstd::(cout|cerr)\b|\bprintf\(' 'tools/|src/base/(check|log)\.cc' 'KVD_LOG
 # A file is one concept.
 while IFS= read -r file; do
   lines=$(wc -l < "$file")
-  if [[ $lines -gt 600 ]]; then
-    echo "$file: $lines lines  <- at most 600: one concept per file" >&2
+  if [[ $lines -gt 650 ]]; then
+    echo "$file: $lines lines  <- at most 650: one concept per file" >&2
     bad=1
   fi
 done < <(find src tools -name '*.h' -o -name '*.cc')
