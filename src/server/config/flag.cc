@@ -92,8 +92,9 @@ struct Setter {
   }
   absl::Status operator()(UrlsField field) const {
     auto urls = ParseUrlList(value);
-    if (urls.ok()) field(draft.config) = *std::move(urls);
-    return urls.status();
+    if (!urls.ok()) return urls.status();
+    field(draft.config) = *std::move(urls);
+    return absl::OkStatus();
   }
   absl::Status operator()(GateField field) const {
     bool on = false;

@@ -13,7 +13,7 @@ using testing::HasSubstr;
 using Action = ParseResult::Action;
 
 ParseResult Load(const std::string& text, std::vector<std::string> args = {},
-                 std::vector<std::string> env = {}) {
+                 const std::vector<std::string>& env = {}) {
   Surroundings surroundings;
   surroundings.read_file = [&text](const std::string& path) -> absl::StatusOr<std::string> {
     if (path != "kvd.yml") return absl::NotFoundError("open " + path);

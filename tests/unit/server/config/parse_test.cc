@@ -13,9 +13,7 @@ using std::chrono::milliseconds;
 using std::chrono::minutes;
 using std::chrono::seconds;
 using testing::Contains;
-using testing::Field;
 using testing::HasSubstr;
-using testing::Not;
 using testing::StartsWith;
 using Action = ParseResult::Action;
 
