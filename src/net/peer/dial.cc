@@ -90,22 +90,22 @@ void Dial::Run(const HttpUrl& url, base::Nanos timeout) {
                                                 url.port));
     return;
   }
-  resolver_.async_resolve(url.host, url.port,
-                          [self = shared_from_this()](error_code ec, tcp::resolver::results_type endpoints) {
-                            if (!self->done_) return;
-                            if (ec) {
-                              self->Finish(SocketError("resolve", ec));
-                            } else {
-                              self->Connect(std::move(endpoints));
-                            }
-                          });
+  resolver_.async_resolve(
+      url.host, url.port,
+      [self = shared_from_this()](error_code ec, const tcp::resolver::results_type& endpoints) {
+        if (!self->done_) return;
+        if (ec) {
+          self->Finish(SocketError("resolve", ec));
+        } else {
+          self->Connect(endpoints);
+        }
+      });
 }
 
-void Dial::Connect(tcp::resolver::results_type endpoints) {
-  asio::async_connect(socket_, std::move(endpoints),
-                      [self = shared_from_this()](error_code ec, const tcp::endpoint&) {
-                        self->Finish(ec ? SocketError("dial", ec) : absl::OkStatus());
-                      });
+void Dial::Connect(const tcp::resolver::results_type& endpoints) {
+  asio::async_connect(socket_, endpoints, [self = shared_from_this()](error_code ec, const tcp::endpoint&) {
+    self->Finish(ec ? SocketError("dial", ec) : absl::OkStatus());
+  });
 }
 
 void Dial::Finish(absl::Status status) {

@@ -28,7 +28,7 @@ class Dial : public std::enable_shared_from_this<Dial> {
 
  private:
   void Run(const HttpUrl& url, base::Nanos timeout);
-  void Connect(boost::asio::ip::tcp::resolver::results_type endpoints);
+  void Connect(const boost::asio::ip::tcp::resolver::results_type& endpoints);
   void Finish(absl::Status status);
 
   boost::asio::ip::tcp::resolver resolver_;

@@ -63,7 +63,7 @@ struct HttpClient::Impl : std::enable_shared_from_this<HttpClient::Impl> {
 // One call from its start to its end.
 class HttpClient::Impl::Exchange : public std::enable_shared_from_this<HttpClient::Impl::Exchange> {
  public:
-  Exchange(std::shared_ptr<HttpClient::Impl> client, absl::StatusOr<HttpUrl> url, PeerRequest request,
+  Exchange(std::shared_ptr<HttpClient::Impl> client, absl::StatusOr<HttpUrl> url, const PeerRequest& request,
            HttpCallOptions options, HttpClient::Done done)
       : client_(std::move(client)),
         url_(std::move(url)),
@@ -215,7 +215,7 @@ class HttpClient::Impl::Exchange : public std::enable_shared_from_this<HttpClien
   std::shared_ptr<Dial> dial_;
   std::optional<tcp::socket> socket_;
   bool reused_ = false;
-  std::array<char, 16 * 1024> buffer_;
+  std::array<char, 16384> buffer_;
   std::string leftover_;
   bool have_head_ = false;
   HttpHead head_;
@@ -276,9 +276,10 @@ HttpClient::~HttpClient() {
   Stop();
 }
 
-void HttpClient::Call(std::string_view base_url, PeerRequest request, HttpCallOptions options, Done done) {
-  auto exchange = std::make_shared<Impl::Exchange>(impl_, ParseHttpUrl(base_url), std::move(request), options,
-                                                   std::move(done));
+void HttpClient::Call(std::string_view base_url, const PeerRequest& request, HttpCallOptions options,
+                      Done done) {
+  auto exchange =
+      std::make_shared<Impl::Exchange>(impl_, ParseHttpUrl(base_url), request, options, std::move(done));
   asio::post(impl_->io, [exchange = std::move(exchange)] { exchange->Start(); });
 }
 
@@ -290,13 +291,13 @@ void HttpClient::Stop() {
   asio::post(impl_->io, [impl = impl_] { impl->StopOnThread(); });
 }
 
-absl::StatusOr<PeerResponse> HttpCallBlocking(std::string_view base_url, PeerRequest request,
+absl::StatusOr<PeerResponse> HttpCallBlocking(std::string_view base_url, const PeerRequest& request,
                                               HttpCallOptions options) {
   asio::io_context io(1);
   absl::StatusOr<PeerResponse> result = absl::InternalError("the HTTP call did not end");
   {
     HttpClient client(io);
-    client.Call(base_url, std::move(request), options, [&](absl::StatusOr<PeerResponse> r) {
+    client.Call(base_url, request, options, [&](absl::StatusOr<PeerResponse> r) {
       result = std::move(r);
       client.Stop();
     });
@@ -311,7 +312,7 @@ absl::StatusOr<PeerResponse> HttpGetFromAny(const std::vector<std::string>& base
   for (const std::string& url : base_urls) {
     PeerRequest request;
     request.path = std::string(path);
-    absl::StatusOr<PeerResponse> response = HttpCallBlocking(url, std::move(request), options);
+    absl::StatusOr<PeerResponse> response = HttpCallBlocking(url, request, options);
     if (response.ok() && response->status == 200) return response;
     last = response.ok() ? absl::UnavailableError(base::StrCat(url, path, ": HTTP status ", response->status))
                          : absl::Status(response.status().code(),

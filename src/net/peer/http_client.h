@@ -54,7 +54,7 @@ class HttpClient {
 
   // `base_url` is one of a member's URLs; the request's path and query are appended to its host and port.
   // `done` is called exactly once, never from within the call.
-  void Call(std::string_view base_url, PeerRequest request, HttpCallOptions options, Done done);
+  void Call(std::string_view base_url, const PeerRequest& request, HttpCallOptions options, Done done);
   // Fails what is under way with kCancelled and drops idle connections. Later calls fail. Does not wait.
   void Stop();
 
@@ -64,7 +64,7 @@ class HttpClient {
 };
 
 // For start-up code: runs the call on the calling thread with an event loop of its own.
-absl::StatusOr<PeerResponse> HttpCallBlocking(std::string_view base_url, PeerRequest request,
+absl::StatusOr<PeerResponse> HttpCallBlocking(std::string_view base_url, const PeerRequest& request,
                                               HttpCallOptions options);
 // Asks the URLs in order until one answers with status 200; otherwise the last failure. Each gets
 // options.timeout.

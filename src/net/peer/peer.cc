@@ -139,7 +139,7 @@ void Peer::Stop() {
   }
 }
 
-void Peer::Attach(StreamKind kind, std::shared_ptr<StreamWriter> writer) {
+void Peer::Attach(StreamKind kind, const std::shared_ptr<StreamWriter>& writer) {
   std::shared_ptr<StreamWriter> old = std::exchange(writers_[LaneOf(kind)], writer);
   if (old) {
     old->Close(absl::CancelledError("replaced by a new stream of the same peer"));
@@ -184,11 +184,11 @@ void Peer::PumpPipeline() {
       lane.bytes -= QueueBytes(message);
       lane.queue.pop_front();
     }
-    Post(std::move(message));
+    Post(message);
   }
 }
 
-void Peer::Post(OutgoingMessage message) {
+void Peer::Post(const OutgoingMessage& message) {
   SendBuffer encoded;
   AppendEncoded(message, encoded);
   PeerRequest request;
@@ -200,10 +200,10 @@ void Peer::Post(OutgoingMessage message) {
   HttpCallOptions options;
   options.connect_timeout = core_->options.dial_timeout;
   options.timeout = core_->options.dial_timeout + core_->options.write_timeout + core_->options.read_timeout;
-  options.max_body_bytes = 64 * 1024;
+  options.max_body_bytes = 65536;
   ++posts_;
   std::string url = Url();
-  core_->client.Call(url, std::move(request), options,
+  core_->client.Call(url, request, options,
                      [self = shared_from_this(), url, bytes = encoded.size()](
                          absl::StatusOr<PeerResponse> response) { self->OnPosted(url, bytes, response); });
 }
@@ -241,8 +241,8 @@ void Peer::ProbeIfDue(base::Nanos now) {
   options.connect_timeout = core_->options.dial_timeout;
   options.timeout = core_->options.dial_timeout + core_->options.read_timeout;
   options.max_body_bytes = 4096;
-  core_->client.Call(Url(), std::move(request), options,
-                     [self = shared_from_this(), now](absl::StatusOr<PeerResponse> response) {
+  core_->client.Call(Url(), request, options,
+                     [self = shared_from_this(), now](const absl::StatusOr<PeerResponse>& response) {
                        self->OnProbed(now, response);
                      });
 }

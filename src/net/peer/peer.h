@@ -46,7 +46,7 @@ class Peer : public std::enable_shared_from_this<Peer>, private WorkNode {
   void Stop();
   bool stopped() const { return stopped_; }
 
-  void Attach(StreamKind kind, std::shared_ptr<StreamWriter> writer);
+  void Attach(StreamKind kind, const std::shared_ptr<StreamWriter>& writer);
   // `unsent`: the writer had messages that it may not have delivered.
   void Detach(StreamKind kind, StreamWriter* writer, bool unsent);
   // Messages for the stream in their order, at least one if there is any, up to about max_bytes.
@@ -77,7 +77,7 @@ class Peer : public std::enable_shared_from_this<Peer>, private WorkNode {
   void Wake();                     // REQUIRES: mutex_ held
   void Run(bool thread_stopped) override;
   void PumpPipeline();
-  void Post(OutgoingMessage message);
+  void Post(const OutgoingMessage& message);
   void OnPosted(const std::string& url, size_t bytes, const absl::StatusOr<PeerResponse>& response);
   void OnProbed(base::Nanos started, const absl::StatusOr<PeerResponse>& response);
 

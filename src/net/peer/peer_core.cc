@@ -34,11 +34,11 @@ bool ParseHexId(std::string_view text, uint64_t* id) {
   for (char c : text) {
     uint64_t digit;
     if (c >= '0' && c <= '9') {
-      digit = static_cast<uint64_t>(c - '0');
+      digit = static_cast<uint64_t>(c) - '0';
     } else if (c >= 'a' && c <= 'f') {
-      digit = static_cast<uint64_t>(c - 'a' + 10);
+      digit = static_cast<uint64_t>(c) - 'a' + 10;
     } else if (c >= 'A' && c <= 'F') {
-      digit = static_cast<uint64_t>(c - 'A' + 10);
+      digit = static_cast<uint64_t>(c) - 'A' + 10;
     } else {
       return false;
     }

@@ -21,9 +21,9 @@ using boost::system::error_code;
 
 namespace {
 
-constexpr size_t kReadBytes = 16 * 1024;
+constexpr size_t kReadBytes = size_t{16} << 10;
 // For a snapshot's bytes: each read is one write to the disk.
-constexpr size_t kSnapshotReadBytes = 256 * 1024;
+constexpr size_t kSnapshotReadBytes = size_t{256} << 10;
 // After an answer that left part of the request unread: closing at once would reset the connection and could
 // take the answer with it.
 constexpr base::Nanos kLinger = std::chrono::seconds(1);
@@ -82,12 +82,13 @@ void PeerSession::NextRequest() {
 }
 
 void PeerSession::Read() {
-  socket_.async_read_some(asio::buffer(buffer_.get(), buffer_bytes_), [self = self()](error_code ec, size_t n) {
-    if (self->closed_) return;
-    IoThread::Batch batch(self->core_->thread);
-    if (ec) return self->Close(SocketError("read", ec));
-    self->OnRead(std::string_view(self->buffer_.get(), n));
-  });
+  socket_.async_read_some(asio::buffer(buffer_.get(), buffer_bytes_),
+                          [self = self()](error_code ec, size_t n) {
+                            if (self->closed_) return;
+                            IoThread::Batch batch(self->core_->thread);
+                            if (ec) return self->Close(SocketError("read", ec));
+                            self->OnRead(std::string_view(self->buffer_.get(), n));
+                          });
 }
 
 void PeerSession::OnRead(std::string_view bytes) {
@@ -145,7 +146,7 @@ bool PeerSession::RequireMethod(std::string_view method) {
   if (head_.method == method) return true;
   PeerResponse response = TextResponse(405, "Method Not Allowed");
   response.headers.Add("Allow", method);
-  Reply(std::move(response));
+  Reply(response);
   return false;
 }
 
@@ -181,7 +182,7 @@ void PeerSession::OnMessageBody() {
   PeerResponse response;
   response.status = 204;
   response.headers.Add("X-Etcd-Cluster-ID", core_->cluster_hex);
-  Reply(std::move(response));
+  Reply(response);
 }
 
 void PeerSession::RaftSnapshot() {
@@ -226,7 +227,7 @@ void PeerSession::RaftStream(std::string_view path) {
   closed_ = true;  // the socket is the writer's now
   core_->Untrack(this);
   --core_->accepted;
-  peer->Attach(kind, std::move(writer));
+  peer->Attach(kind, writer);
 }
 
 void PeerSession::Probing() {
@@ -255,7 +256,7 @@ class Answer {
       if (session->closed()) return;
       IoThread::Batch batch(session->core().thread);
       response.headers.Add("X-Etcd-Cluster-ID", session->core().cluster_hex);
-      session->Reply(std::move(response));
+      session->Reply(response);
     });
   }
 
@@ -329,10 +330,10 @@ void PeerSession::ConsumeBody() {
 void PeerSession::ReplyText(int status, std::string_view text) {
   PeerResponse response = TextResponse(status, text);
   response.headers.Add("X-Etcd-Cluster-ID", core_->cluster_hex);
-  Reply(std::move(response));
+  Reply(response);
 }
 
-void PeerSession::Reply(PeerResponse response) {
+void PeerSession::Reply(const PeerResponse& response) {
   if (closed_ || state_ == State::kWriting || state_ == State::kLinger) return;
   bool keep_alive = head_.keep_alive && body_.done();
   out_ = EncodeHttpResponse(response, keep_alive, head_.method != "HEAD");

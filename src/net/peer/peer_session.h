@@ -27,7 +27,7 @@ class PeerSession final : public PeerConnection {
   // For the pieces that handle one request.
   const HttpHead& head() const { return head_; }
   // Answers the request and goes on with the next one, or ends the connection where its body was not read.
-  void Reply(PeerResponse response);
+  void Reply(const PeerResponse& response);
   // The same with a plain text, as Go's http.Error writes it.
   void ReplyText(int status, std::string_view text);
   // Reads on in the body.

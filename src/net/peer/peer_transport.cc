@@ -209,7 +209,7 @@ void PeerTransport::Send(uint64_t peer, std::vector<OutgoingMessage>&& messages)
   if (std::shared_ptr<Peer> to = impl_->core->FindAny(peer)) to->Send(std::move(messages));
 }
 
-void PeerTransport::SendSnapshot(uint64_t peer, raftpb::Message message,
+void PeerTransport::SendSnapshot(uint64_t peer, const raftpb::Message& message,
                                  std::unique_ptr<SnapshotSource> source, uint64_t size_bytes) {
   KVD_CHECK(message.type() == raftpb::MsgSnap, "only a MsgSnap goes with a database");
   std::shared_ptr<PeerCore> core = impl_->core;

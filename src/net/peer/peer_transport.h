@@ -175,7 +175,7 @@ class PeerTransport {
   void Send(uint64_t peer, std::vector<OutgoingMessage>&& messages);
   // Sends a MsgSnap and the `size_bytes` of its database. OnSnapshotSent tells the outcome, also for an
   // unknown peer.
-  void SendSnapshot(uint64_t peer, raftpb::Message message, std::unique_ptr<SnapshotSource> source,
+  void SendSnapshot(uint64_t peer, const raftpb::Message& message, std::unique_ptr<SnapshotSource> source,
                     uint64_t size_bytes);
 
   // Monotonic time since when the peer has been reachable; nothing if it is not.

@@ -96,7 +96,7 @@ void SnapshotReceiver::OnPassed(const absl::Status& status) {
   PeerResponse response;
   response.status = 204;
   response.headers.Add("X-Etcd-Cluster-ID", session_->core().cluster_hex);
-  session_->Reply(std::move(response));
+  session_->Reply(response);
 }
 
 }  // namespace kvd::net

@@ -14,8 +14,8 @@ using asio::ip::tcp;
 using boost::system::error_code;
 
 namespace {
-constexpr size_t kPieceBytes = 256 * 1024;
-constexpr size_t kMaxAnswerBytes = 64 * 1024;
+constexpr size_t kPieceBytes = size_t{256} << 10;
+constexpr size_t kMaxAnswerBytes = size_t{64} << 10;
 }  // namespace
 
 SnapshotUpload::SnapshotUpload(std::shared_ptr<PeerCore> core, std::shared_ptr<Peer> peer, uint64_t to,

@@ -15,7 +15,7 @@ using asio::ip::tcp;
 using boost::system::error_code;
 
 namespace {
-constexpr size_t kReadBytes = 128 * 1024;
+constexpr size_t kReadBytes = size_t{128} << 10;
 constexpr size_t kMaxRefusalBytes = 4096;
 }  // namespace
 

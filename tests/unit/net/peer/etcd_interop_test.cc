@@ -61,6 +61,7 @@ class Etcd {
                                      "--log-outputs=" + directory_ + "/log",
                                      "--logger=zap"};
     std::vector<char*> argv;
+    argv.reserve(args.size() + 1);
     for (std::string& a : args) argv.push_back(a.data());
     argv.push_back(nullptr);
     posix_spawn_file_actions_t actions;
@@ -287,7 +288,7 @@ TEST_F(EtcdInterop, MemberOfItsCluster_SnapshotThenAppends) {
       int i = started++;
       if (i >= kPuts) return;
       client.Call(etcd_->client_url(), Etcd::Json("/v3/kv/put", Etcd::PutBody(std::to_string(i % 50), "v")),
-                  HttpCallOptions(), [&](absl::StatusOr<PeerResponse> r) {
+                  HttpCallOptions(), [&](const absl::StatusOr<PeerResponse>& r) {
                     if (!r.ok() || r->status != 200) ++failed;
                     ++done;
                     next();

@@ -217,7 +217,7 @@ TEST(MessageCodec, Decoder_AcceptsEveryFieldWritten) {
 
 TEST(MessageCodec, Decoder_RefusesWhatIsNoFrame) {
   std::vector<raftpb::Message> got;
-  auto feed = [&](StreamKind kind, std::string bytes) {
+  auto feed = [&](StreamKind kind, const std::string& bytes) {
     StreamDecoder decoder(kind, 2, 1, kLimit);
     return decoder.Feed(bytes, &got);
   };

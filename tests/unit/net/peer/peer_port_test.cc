@@ -154,6 +154,7 @@ TEST(PeerPort, SilentConnections_EndByTimeout) {
   EXPECT_EQ(body.ReadAll(), "");
   // Beyond the limit of connections: closed at once; room again after the others have ended.
   std::vector<std::unique_ptr<RawSocket>> many;
+  many.reserve(12);
   for (int i = 0; i < 12; ++i) many.push_back(std::make_unique<RawSocket>(a.port));
   EXPECT_EQ(many.back()->ReadAll(), "");
   many.clear();
@@ -172,10 +173,10 @@ TEST(PeerPort, RegisteredHandlers_AnyThread) {
       respond(std::move(response));
     });
   });
-  a.transport->Handle("/members/promote/", [](PeerRequest request, PeerTransport::Respond respond) {
+  a.transport->Handle("/members/promote/", [](const PeerRequest& request, PeerTransport::Respond respond) {
     respond({412, {}, "promote " + request.path.substr(17)});
   });
-  a.transport->Handle("/lost", [](PeerRequest, PeerTransport::Respond) {});
+  a.transport->Handle("/lost", [](const PeerRequest&, const PeerTransport::Respond&) {});
   HttpCallOptions options;
   PeerRequest request;
   request.method = "POST";
@@ -230,15 +231,16 @@ TEST(PeerPort, Client_ReusesConnectionsAndSurvivesTheirEnd) {
 
 TEST(PeerPort, Client_ErrorsAndBounds) {
   TestPeer a(1);
-  a.transport->Handle("/large", [](PeerRequest, PeerTransport::Respond respond) {
+  a.transport->Handle("/large", [](const PeerRequest&, PeerTransport::Respond respond) {
     respond({200, {}, std::string(100'000, 'x')});
   });
-  a.transport->Handle("/members", [](PeerRequest, PeerTransport::Respond respond) {
+  a.transport->Handle("/members", [](const PeerRequest&, PeerTransport::Respond respond) {
     respond({200, {}, "[]"});
   });
   std::vector<PeerTransport::Respond> held;
-  a.transport->Handle(
-      "/slow", [&](PeerRequest, PeerTransport::Respond respond) { held.push_back(std::move(respond)); });
+  a.transport->Handle("/slow", [&](const PeerRequest&, PeerTransport::Respond respond) {
+    held.push_back(std::move(respond));
+  });
   HttpCallOptions options;
   options.max_body_bytes = 1000;
   PeerRequest request;

@@ -11,7 +11,6 @@
 namespace kvd::net {
 namespace {
 
-using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 TEST(PeerTransport, TwoPeers_MessagesArriveInOrderPerStream) {
@@ -165,7 +164,7 @@ TEST(PeerTransport, AttachedStreamThatIsNotRead_QueueIsBounded) {
   EXPECT_THAT(slow.ReadUntil("\r\n\r\n"), HasSubstr("200 OK"));
   ASSERT_TRUE(Eventually([&] { return a.transport->Counters(2)->stream_msgapp; }));
   for (uint64_t i = 0; i < 200; ++i) {
-    a.Send(2, {TestMessage(raftpb::MsgApp, 1, 2, i, std::string(256 * 1024, 'x'))});
+    a.Send(2, {TestMessage(raftpb::MsgApp, 1, 2, i, std::string(size_t{256} << 10, 'x'))});
     ASSERT_LE(a.transport->Counters(2)->queued_bytes, (1u << 20) + 300 * 1024);
   }
   EXPECT_GT(a.transport->Counters(2)->sent_failures, 0u);
@@ -291,9 +290,9 @@ TEST(PeerTransport, Stop_NoHandlerRunsAfterwards) {
   bool cancelled = false;
   // A call that cannot end by itself: the listener's backlog takes the connection, nobody answers.
   PeerRequest request;
-  a.transport->Handle("/never", [](PeerRequest, PeerTransport::Respond) {});
+  a.transport->Handle("/never", [](const PeerRequest&, const PeerTransport::Respond&) {});
   a.transport->http_client().Call("http://192.0.2.1:9", request, HttpCallOptions(),
-                                  [&](absl::StatusOr<PeerResponse> r) { cancelled = !r.ok(); });
+                                  [&](const absl::StatusOr<PeerResponse>& r) { cancelled = !r.ok(); });
   a.transport->Stop();
   EXPECT_TRUE(cancelled);
   size_t unreachable = a.handler.unreachable[2];

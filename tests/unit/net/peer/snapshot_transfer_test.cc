@@ -232,7 +232,7 @@ TEST_F(SnapshotTransfer, UnknownPeerOrNobodyThere_Fails) {
 TEST_F(SnapshotTransfer, BrokenUploads_AreRefused) {
   TestPeer b(2);
   Accept(b);
-  auto post = [&](std::string body, size_t announced) {
+  auto post = [&](const std::string& body, size_t announced) {
     RawSocket socket(b.port);
     socket.Send(
         "POST /raft/snapshot HTTP/1.1\r\nHost: b\r\nX-Server-From: 1\r\nX-Server-Version: 3.5.0\r\n"

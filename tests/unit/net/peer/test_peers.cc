@@ -59,7 +59,8 @@ void RecordingHandler::Notify() {
   changed.notify_all();
 }
 
-TestPeer::TestPeer(uint64_t member_id, std::function<void(PeerTransportOptions&)> adjust, uint16_t want_port)
+TestPeer::TestPeer(uint64_t member_id, const std::function<void(PeerTransportOptions&)>& adjust,
+                   uint16_t want_port)
     : id(member_id), threads(std::make_unique<IoThreads>(1, "peer")) {
   PeerTransportOptions options;
   options.member_id = id;

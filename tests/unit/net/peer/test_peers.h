@@ -44,7 +44,7 @@ class RecordingHandler : public PeerHandler {
 };
 
 struct TestPeer {
-  explicit TestPeer(uint64_t id, std::function<void(PeerTransportOptions&)> adjust = nullptr,
+  explicit TestPeer(uint64_t id, const std::function<void(PeerTransportOptions&)>& adjust = nullptr,
                     uint16_t port = 0);
   ~TestPeer();
 
