@@ -3,11 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <latch>
 #include <memory>
 #include <thread>
 #include <vector>
-
-#include "absl/synchronization/notification.h"
 
 namespace kvd::base {
 namespace {
@@ -18,10 +17,10 @@ using std::chrono::milliseconds;
 TEST(ThreadExecutor, Post_RunsInOrder) {
   ThreadExecutor executor("order");
   std::vector<int> ran;
-  absl::Notification done;
+  std::latch done(1);
   for (int i = 0; i < 1000; ++i) executor.Post([&ran, i] { ran.push_back(i); });
-  executor.Post([&] { done.Notify(); });
-  done.WaitForNotification();
+  executor.Post([&] { done.count_down(); });
+  done.wait();
   ASSERT_EQ(ran.size(), 1000u);
   for (int i = 0; i < 1000; ++i) EXPECT_EQ(ran[static_cast<size_t>(i)], i);
 }
@@ -30,69 +29,69 @@ TEST(ThreadExecutor, Post_FromManyThreads_LosesNothing) {
   constexpr int kThreads = 4, kTasks = 5000;
   ThreadExecutor executor("many");
   int ran = 0;  // on the executor only
-  absl::Notification done;
+  std::latch done(1);
   std::vector<std::thread> threads;
   for (int t = 0; t < kThreads; ++t) {
     threads.emplace_back([&] {
       for (int i = 0; i < kTasks; ++i) {
         executor.Post([&] {
-          if (++ran == kThreads * kTasks) done.Notify();
+          if (++ran == kThreads * kTasks) done.count_down();
         });
       }
     });
   }
   for (std::thread& t : threads) t.join();
-  done.WaitForNotification();
+  done.wait();
   EXPECT_EQ(ran, kThreads * kTasks);
 }
 
 TEST(ThreadExecutor, IsCurrent_OnlyWithinItsTasks) {
   ThreadExecutor a("a"), b("b");
   EXPECT_FALSE(a.IsCurrent());
-  absl::Notification done;
+  std::latch done(1);
   a.Post([&] {
     EXPECT_TRUE(a.IsCurrent());
     EXPECT_FALSE(b.IsCurrent());
-    done.Notify();
+    done.count_down();
   });
-  done.WaitForNotification();
+  done.wait();
 }
 
 TEST(ThreadExecutor, PostAfter_RunsInOrderOfDeadlineAndNotEarly) {
   ThreadExecutor executor("timers");
   std::vector<int> ran;
-  absl::Notification done;
+  std::latch done(1);
   const Nanos start = executor.clock().Monotonic();
   Nanos finished{};
   executor.PostAfter(milliseconds(30), [&] {
     ran.push_back(3);
     finished = executor.clock().Monotonic();
-    done.Notify();
+    done.count_down();
   });
   executor.PostAfter(milliseconds(20), [&] { ran.push_back(2); });
   executor.PostAfter(milliseconds(-5), [&] { ran.push_back(1); });
-  done.WaitForNotification();
+  done.wait();
   EXPECT_EQ(ran, (std::vector<int>{1, 2, 3}));
   EXPECT_GE(finished - start, milliseconds(30));
 }
 
 TEST(ThreadExecutor, EarlierTimer_WakesAThreadThatSleepsForALaterOne) {
   ThreadExecutor executor("wake");
-  absl::Notification done;
+  std::latch done(1);
   executor.PostAfter(hours(10), [] { FAIL() << "hours have not passed"; });
-  executor.PostAfter(milliseconds(5), [&] { done.Notify(); });
-  done.WaitForNotification();
+  executor.PostAfter(milliseconds(5), [&] { done.count_down(); });
+  done.wait();
 }
 
 TEST(ThreadExecutor, Cancel_TellsWhetherItWasInTime) {
   ThreadExecutor executor("cancel");
-  absl::Notification ran;
+  std::latch ran(1);
   const Executor::TimerId late = executor.PostAfter(hours(1), [] { FAIL() << "cancelled"; });
-  const Executor::TimerId soon = executor.PostAfter(milliseconds(1), [&] { ran.Notify(); });
+  const Executor::TimerId soon = executor.PostAfter(milliseconds(1), [&] { ran.count_down(); });
   EXPECT_NE(late, 0u);
   EXPECT_TRUE(executor.Cancel(late));
   EXPECT_FALSE(executor.Cancel(late));
-  ran.WaitForNotification();
+  ran.wait();
   EXPECT_FALSE(executor.Cancel(soon));
   EXPECT_FALSE(executor.Cancel(0));
 }
@@ -100,33 +99,33 @@ TEST(ThreadExecutor, Cancel_TellsWhetherItWasInTime) {
 TEST(ThreadExecutor, ManyCancelledTimers_LeaveTheOthersAlone) {
   ThreadExecutor executor("churn");
   std::atomic<int> ran{0};
-  absl::Notification done;
+  std::latch done(1);
   for (int i = 0; i < 10'000; ++i) {
     EXPECT_TRUE(executor.Cancel(executor.PostAfter(hours(1), [] { FAIL(); })));
     if (i % 1000 == 0) executor.PostAfter(milliseconds(1), [&] { ++ran; });
   }
-  executor.PostAfter(milliseconds(20), [&] { done.Notify(); });
-  done.WaitForNotification();
+  executor.PostAfter(milliseconds(20), [&] { done.count_down(); });
+  done.wait();
   EXPECT_EQ(ran, 10);
 }
 
 TEST(ThreadExecutor, Stop_FinishesTheRunningTaskAndDropsTheRest) {
   auto executor = std::make_unique<ThreadExecutor>("stop");
-  absl::Notification started, go_on;
+  std::latch started(1), go_on(1);
   bool finished = false, dropped_ran = false;
   auto owned = std::make_shared<int>(1);
   std::weak_ptr<int> watch = owned;
   executor->Post([&] {
-    started.Notify();
-    go_on.WaitForNotification();
+    started.count_down();
+    go_on.wait();
     finished = true;
   });
   executor->Post([&, owned = std::move(owned)] { dropped_ran = true; });
-  started.WaitForNotification();
+  started.wait();
   std::thread stopper([&] { executor->Stop(); });
   // The second task is dropped only if Stop came before the first one ended; give it the time that takes.
   std::this_thread::sleep_for(milliseconds(20));
-  go_on.Notify();
+  go_on.count_down();
   stopper.join();
   executor->Stop();
   EXPECT_TRUE(finished);
