@@ -332,6 +332,7 @@ std::vector<Flag> OldNames() {
   alias("experimental-warning-unary-request-duration", "warning-unary-request-duration");
   alias("experimental-bootstrap-defrag-threshold-megabytes", "bootstrap-defrag-threshold-megabytes");
   alias("experimental-max-learners", "max-learners");
+  alias("experimental-backend-bbolt-freelist-type", "backend-bbolt-freelist-type");
   alias("experimental-snapshot-catchup-entries", "snapshot-catchup-entries");
   alias("experimental-snapshot-catch-up-entries", "snapshot-catchup-entries");
   alias("experimental-enable-distributed-tracing", "enable-distributed-tracing");
@@ -351,6 +352,7 @@ std::vector<Flag> OldNames() {
   gate("experimental-enable-lease-checkpoint", "LeaseCheckpoint");
   gate("experimental-enable-lease-checkpoint-persist", "LeaseCheckpointPersist");
   gate("experimental-txn-mode-write-with-shared-buffer", "TxnModeWriteWithSharedBuffer");
+  gate("experimental-set-member-localaddr", "SetMemberLocalAddr");
   gate("experimental-stop-grpc-service-on-defrag", "StopGRPCServiceOnDefrag");
   return flags;
 }
@@ -372,6 +374,8 @@ std::vector<Flag> GoneFlags() {
       {"proxy-dial-timeout", kHistory, OddField{false}, kIgnored, kNoV2, ""},
       {"proxy-write-timeout", kHistory, OddField{false}, kIgnored, kNoV2, ""},
       {"proxy-read-timeout", kHistory, OddField{false}, kIgnored, kNoV2, ""},
+      {"experimental-wait-cluster-ready-timeout", kHistory, OddField{false}, kIgnored,
+       "clients are served once the member has been published", ""},
       {"debug", kHistory, OddField{true}, kIgnored, kLogLevel, ""},
       {"log-package-levels", kHistory, OddField{false}, kIgnored, kLogLevel, ""},
   };

@@ -1,3 +1,5 @@
+#include <map>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -211,6 +213,82 @@ TEST(Parse, OldNamesSetTheirSuccessorsAndWarn) {
                     "--experimental-initial-corrupt-check is an older name; use "
                     "--feature-gates=InitialCorruptCheck=true"));
   EXPECT_TRUE(Warns(result, "use --watch-progress-notify-interval"));
+}
+
+// The names of etcd 3.3 to 3.7, each with a value that it takes. What is refused is refused by name, never
+// unknown.
+TEST(Parse, EveryFlagOfEtcdsReleasesIsKnown) {
+  const std::map<std::string, std::string> by_value = {
+      {"x",
+       "name data-dir wal-dir initial-cluster-token discovery-token discovery-srv discovery-srv-name "
+       "discovery-cert "
+       "discovery-key discovery-cacert discovery-user discovery-password discovery-endpoints discovery-proxy "
+       "cert-file key-file client-cert-file client-key-file client-crl-file client-cert-allowed-hostname "
+       "trusted-ca-file peer-cert-file peer-key-file peer-client-cert-file peer-client-key-file "
+       "peer-trusted-ca-file peer-crl-file peer-cert-allowed-cn peer-cert-allowed-hostname cipher-suites "
+       "cors "
+       "host-whitelist auth-token metrics log-outputs log-output log-package-levels "
+       "distributed-tracing-address "
+       "distributed-tracing-service-name distributed-tracing-instance-id experimental-enable-v2v3 "
+       "experimental-distributed-tracing-address experimental-distributed-tracing-service-name "
+       "experimental-distributed-tracing-instance-id ca-file peer-ca-file"},
+      {"7",
+       "snapshot-count heartbeat-interval election-timeout max-snapshots max-wals quota-backend-bytes "
+       "backend-batch-limit max-txn-ops max-request-bytes max-concurrent-streams self-signed-cert-validity "
+       "bcrypt-cost auth-token-ttl distributed-tracing-sampling-rate compaction-batch-limit "
+       "bootstrap-defrag-threshold-megabytes max-learners snapshot-catchup-entries proxy-failure-wait "
+       "proxy-refresh-interval proxy-dial-timeout proxy-write-timeout proxy-read-timeout "
+       "experimental-compaction-batch-limit experimental-bootstrap-defrag-threshold-megabytes "
+       "experimental-max-learners experimental-snapshot-catchup-entries "
+       "experimental-snapshot-catch-up-entries "
+       "experimental-distributed-tracing-sampling-rate auto-compaction-retention"},
+      {"7s",
+       "grpc-keepalive-min-time grpc-keepalive-interval grpc-keepalive-timeout raft-read-timeout "
+       "raft-write-timeout backend-batch-interval discovery-dial-timeout discovery-request-timeout "
+       "discovery-keepalive-time discovery-keepalive-timeout warning-unary-request-duration "
+       "warning-apply-duration corrupt-check-time compact-hash-check-time compaction-sleep-interval "
+       "watch-progress-notify-interval downgrade-check-time experimental-corrupt-check-time "
+       "experimental-compact-hash-check-time experimental-compaction-sleep-interval "
+       "experimental-watch-progress-notify-interval experimental-downgrade-check-time "
+       "experimental-warning-apply-duration experimental-warning-unary-request-duration "
+       "experimental-wait-cluster-ready-timeout"},
+      {"true",
+       "initial-election-tick-advance memory-mlock socket-reuse-port socket-reuse-address "
+       "enable-grpc-gateway "
+       "strict-reconfig-check pre-vote discovery-insecure-transport discovery-insecure-skip-tls-verify "
+       "client-cert-auth auto-tls peer-client-cert-auth peer-auto-tls peer-skip-client-san-verification "
+       "enable-pprof enable-log-rotation enable-distributed-tracing force-new-cluster unsafe-no-fsync "
+       "disable-log-sampling enable-v2 debug experimental-initial-corrupt-check "
+       "experimental-compact-hash-check-enabled experimental-enable-lease-checkpoint "
+       "experimental-enable-lease-checkpoint-persist experimental-peer-skip-client-san-verification "
+       "experimental-memory-mlock experimental-txn-mode-write-with-shared-buffer "
+       "experimental-stop-grpc-service-on-defrag experimental-enable-distributed-tracing "
+       "experimental-set-member-localaddr"},
+      {"http://127.0.0.1:7",
+       "listen-peer-urls listen-client-urls listen-client-http-urls listen-metrics-urls "
+       "initial-advertise-peer-urls advertise-client-urls"},
+      {"map", "backend-bbolt-freelist-type experimental-backend-bbolt-freelist-type"},
+      {"a=http://127.0.0.1:7", "initial-cluster"},
+      {"new", "initial-cluster-state"},
+      {"exit", "discovery-fallback"},
+      {"off", "proxy"},
+      {"revision", "auto-compaction-mode"},
+      {"TLS1.3", "tls-min-version tls-max-version"},
+      {"zap", "logger"},
+      {"debug", "log-level"},
+      {"console", "log-format"},
+      {"{}", "log-rotation-config-json"},
+      {"not-yet", "v2-deprecation"},
+      {"CompactHashCheck=true", "feature-gates"},
+  };
+  for (const auto& [value, names] : by_value) {
+    std::istringstream stream(names);
+    for (std::string name; stream >> name;) {
+      ParseResult result = Parse({"--" + name + "=" + value});
+      // Wrong for another reason is possible; a value that does not parse is not.
+      EXPECT_NE(result.exit_code, 2) << name << ": " << result.err;
+    }
+  }
 }
 
 TEST(Parse, IgnoredFlagsWarnAndGoOn) {
