@@ -1,3 +1,4 @@
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "base/strings.h"
 #include "go_format.h"
@@ -72,7 +73,7 @@ class FieldsPrinter final : public Printer {
 
   Exit Grant(const etcdserverpb::LeaseGrantResponse& response) override {
     Header(response.header());
-    Number("ID", response.id());
+    LeaseId("ID", response.id());
     Number("TTL", response.ttl());
     return Success();
   }
@@ -84,14 +85,14 @@ class FieldsPrinter final : public Printer {
 
   Exit KeepAlive(const etcdserverpb::LeaseKeepAliveResponse& response) override {
     Header(response.header());
-    Number("ID", response.id());
+    LeaseId("ID", response.id());
     Number("TTL", response.ttl());
     return Success();
   }
 
   Exit TimeToLive(const etcdserverpb::LeaseTimeToLiveResponse& response, bool) override {
     Header(response.header());
-    Number("ID", response.id());
+    LeaseId("ID", response.id());
     Number("TTL", response.ttl());
     Number("GrantedTTL", response.grantedttl());
     for (const std::string& key : response.keys()) Quoted("Key", key);
@@ -100,7 +101,7 @@ class FieldsPrinter final : public Printer {
 
   Exit Leases(const etcdserverpb::LeaseLeasesResponse& response) override {
     Header(response.header());
-    for (const auto& lease : response.leases()) Number("ID", lease.id());
+    for (const auto& lease : response.leases()) LeaseId("ID", lease.id());
     return Success();
   }
 
@@ -137,7 +138,7 @@ class FieldsPrinter final : public Printer {
       Number("DBSize", status.dbsize());
       Number("DBSizeInUse", status.dbsizeinuse());
       Number("DBSizeQuota", status.dbsizequota());
-      Id("Leader", status.leader());
+      Number("Leader", status.leader());
       Bool("IsLearner", status.islearner());
       Number("RaftIndex", status.raftindex());
       Number("RaftTerm", status.raftterm());
@@ -186,6 +187,10 @@ class FieldsPrinter final : public Printer {
     Plain(name, options_.hex ? base::StrCat(absl::Hex(id)) : base::StrCat(id));
   }
 
+  void LeaseId(std::string_view name, int64_t id) {
+    Plain(name, options_.hex ? absl::StrFormat("%016x", id) : base::StrCat(id));
+  }
+
   void Header(const ResponseHeader& header) {
     Id("ClusterID", header.cluster_id());
     Id("MemberID", header.member_id());
@@ -200,7 +205,7 @@ class FieldsPrinter final : public Printer {
     Number(base::StrCat(prefix, "ModRevision"), kv.mod_revision());
     Number(base::StrCat(prefix, "Version"), kv.version());
     Quoted(base::StrCat(prefix, "Value"), kv.value());
-    Number(base::StrCat(prefix, "Lease"), kv.lease());
+    LeaseId(base::StrCat(prefix, "Lease"), kv.lease());
   }
 
   const PrintOptions options_;
