@@ -19,7 +19,31 @@
 
 namespace {
 
-using namespace etcdserverpb;  // NOLINT: a test of one package
+using etcdserverpb::CompactionRequest;
+using etcdserverpb::CompactionResponse;
+using etcdserverpb::Compare;
+using etcdserverpb::DeleteRangeRequest;
+using etcdserverpb::DeleteRangeResponse;
+using etcdserverpb::HashKVRequest;
+using etcdserverpb::HashKVResponse;
+using etcdserverpb::KV;
+using etcdserverpb::Lease;
+using etcdserverpb::LeaseGrantRequest;
+using etcdserverpb::LeaseGrantResponse;
+using etcdserverpb::LeaseRevokeRequest;
+using etcdserverpb::LeaseRevokeResponse;
+using etcdserverpb::LeaseTimeToLiveRequest;
+using etcdserverpb::LeaseTimeToLiveResponse;
+using etcdserverpb::Maintenance;
+using etcdserverpb::PutRequest;
+using etcdserverpb::PutResponse;
+using etcdserverpb::RangeRequest;
+using etcdserverpb::RangeResponse;
+using etcdserverpb::RequestOp;
+using etcdserverpb::ResponseHeader;
+using etcdserverpb::ResponseOp;
+using etcdserverpb::TxnRequest;
+using etcdserverpb::TxnResponse;
 using google::protobuf::Message;
 using google::protobuf::util::MessageDifferencer;
 
@@ -266,7 +290,7 @@ class Replay {
     request.set_id(LeaseId());
     request.set_keys(true);
     Both<LeaseTimeToLiveResponse>("LeaseTimeToLive", request, [](Server& s, auto* c, auto& r, auto* o) {
-      const grpc::Status status = s.lease->LeaseTimeToLive(c, r, o);
+      grpc::Status status = s.lease->LeaseTimeToLive(c, r, o);
       if (o->ttl() > 0) o->set_ttl(kLeaseTtl);
       std::sort(o->mutable_keys()->begin(), o->mutable_keys()->end());
       return status;
@@ -288,7 +312,7 @@ class Replay {
     HashKVRequest request;
     request.set_revision(revision);
     Both<HashKVResponse>("HashKV", request, [](Server& s, auto* c, auto& r, auto* o) {
-      const grpc::Status status = s.maintenance->HashKV(c, r, o);
+      grpc::Status status = s.maintenance->HashKV(c, r, o);
       o->clear_hash_revision();
       // "never compacted" is -1 in one release and 0 in another.
       if (o->compact_revision() < 0) o->set_compact_revision(0);

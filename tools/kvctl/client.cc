@@ -205,7 +205,7 @@ grpc::Status Client::Run(Retry retry, const Attempt& attempt) {
     if (absl::Status status = Prepare(context); !status.ok()) {
       return {grpc::StatusCode::UNAUTHENTICATED, std::string(status.message())};
     }
-    const grpc::Status status = attempt(*channel, context);
+    grpc::Status status = attempt(*channel, context);
     const bool old_token = status.error_message() == kBadToken || status.error_message() == kOldAuthRevision;
     if (old_token && !options_.user.empty() && !logged_in_again) {
       logged_in_again = true;

@@ -86,6 +86,7 @@ std::string CancelReason(const WatchResponse& response) {
 bool RunForEvent(const std::vector<std::string>& command, int64_t revision, const mvccpb::Event& event,
                  std::ostream& err) {
   std::vector<char*> words;
+  words.reserve(command.size() + 1);
   for (const std::string& word : command) words.push_back(const_cast<char*>(word.c_str()));
   words.push_back(nullptr);
   const std::string type = Quote(event.type() == mvccpb::Event::PUT ? "PUT" : "DELETE");

@@ -75,7 +75,7 @@ grpc::Status WatchStream::Run() {
   while (true) {
     if (grpc::Status status = Open(); !status.ok()) return status;
     bool done = false;
-    const grpc::Status status = Serve(&done);
+    grpc::Status status = Serve(&done);
     if (done) return grpc::Status::OK;
     if (!CanResume(status)) return status;
     client_.Skip();
