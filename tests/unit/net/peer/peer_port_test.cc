@@ -111,7 +111,7 @@ TEST(PeerPort, PostedMessages) {
                         "Transfer-Encoding: chunked\r\n\r\n" + chunked;
   EXPECT_THAT(Exchange(a.port, request), StartsWith("HTTP/1.1 204 "));
   EXPECT_TRUE(a.handler.WaitFor([](RecordingHandler& h) { return h.messages.size() == 2; }));
-  EXPECT_EQ(a.handler.messages.size(), 2u);
+  EXPECT_EQ(a.handler.MessageCount(), 2u);
 }
 
 TEST(PeerPort, GarbageAndOversized_AnsweredAndClosed) {

@@ -176,7 +176,7 @@ TEST_F(SnapshotTransfer, ReceiverRefuses_SenderIsTold) {
   ASSERT_TRUE(Outcome(a, &ok));
   EXPECT_FALSE(ok);
   EXPECT_TRUE(AllReleased());
-  EXPECT_GT(a.handler.unreachable[2], 0);
+  EXPECT_GT(a.handler.Unreachable(2), 0);
 }
 
 TEST_F(SnapshotTransfer, DiskOfReceiverFails_SenderIsTold) {

@@ -54,9 +54,15 @@ bool RecordingHandler::WaitFor(const std::function<bool(RecordingHandler&)>& don
   return changed.wait_for(lock, std::chrono::seconds(20), [&] { return done(*this); });
 }
 
-void RecordingHandler::Notify() {
+int RecordingHandler::Unreachable(uint64_t peer) {
   std::lock_guard lock(mutex);
-  changed.notify_all();
+  auto at = unreachable.find(peer);
+  return at == unreachable.end() ? 0 : at->second;
+}
+
+size_t RecordingHandler::MessageCount() {
+  std::lock_guard lock(mutex);
+  return messages.size();
 }
 
 TestPeer::TestPeer(uint64_t member_id, const std::function<void(PeerTransportOptions&)>& adjust,

@@ -29,7 +29,8 @@ class RecordingHandler : public PeerHandler {
 
   // Waits until `done` holds, which is evaluated under the lock; false after 20 s.
   bool WaitFor(const std::function<bool(RecordingHandler&)>& done);
-  void Notify();
+  int Unreachable(uint64_t peer);  // how often it was told
+  size_t MessageCount();
 
   std::mutex mutex;
   std::condition_variable changed;
