@@ -15,7 +15,7 @@ struct MetricSink::Families {
   std::map<std::string, prometheus::MetricFamily, std::less<>> by_name;
 
   prometheus::ClientMetric& Add(std::string_view name, std::string_view help, prometheus::MetricType type,
-                                Labels labels) {
+                                const Labels& labels) {
     auto it = by_name.find(name);
     if (it == by_name.end()) {
       prometheus::MetricFamily family;
@@ -25,7 +25,7 @@ struct MetricSink::Families {
       it = by_name.emplace(family.name, std::move(family)).first;
     }
     prometheus::ClientMetric& metric = it->second.metric.emplace_back();
-    for (auto& [label, value] : labels) metric.label.push_back({std::move(label), std::move(value)});
+    for (const auto& [label, value] : labels) metric.label.push_back({label, value});
     return metric;
   }
 };
@@ -33,12 +33,12 @@ struct MetricSink::Families {
 MetricSink::MetricSink() : families_(std::make_unique<Families>()) {}
 MetricSink::~MetricSink() = default;
 
-void MetricSink::Gauge(std::string_view name, std::string_view help, double value, Labels labels) {
-  families_->Add(name, help, prometheus::MetricType::Gauge, std::move(labels)).gauge.value = value;
+void MetricSink::Gauge(std::string_view name, std::string_view help, double value, const Labels& labels) {
+  families_->Add(name, help, prometheus::MetricType::Gauge, labels).gauge.value = value;
 }
 
-void MetricSink::Counter(std::string_view name, std::string_view help, double value, Labels labels) {
-  families_->Add(name, help, prometheus::MetricType::Counter, std::move(labels)).counter.value = value;
+void MetricSink::Counter(std::string_view name, std::string_view help, double value, const Labels& labels) {
+  families_->Add(name, help, prometheus::MetricType::Counter, labels).counter.value = value;
 }
 
 std::string MetricSink::Text() const {
@@ -52,7 +52,7 @@ std::string MetricSink::Text() const {
 
 void RegisterMetrics(net::FrontDoor& door, std::vector<MetricCollector> collectors) {
   door.RegisterHttp(
-      "GET", "/metrics", [collectors = std::move(collectors)](std::shared_ptr<net::HttpCall> call) {
+      "GET", "/metrics", [collectors = std::move(collectors)](const std::shared_ptr<net::HttpCall>& call) {
         MetricSink sink;
         for (const MetricCollector& collect : collectors) collect(sink);
         net::HttpResponse response;

@@ -28,8 +28,8 @@ class MetricSink {
   MetricSink& operator=(const MetricSink&) = delete;
 
   // One sample. Samples of one name share the help of the first of them, and differ in their labels.
-  void Gauge(std::string_view name, std::string_view help, double value, Labels labels = {});
-  void Counter(std::string_view name, std::string_view help, double value, Labels labels = {});
+  void Gauge(std::string_view name, std::string_view help, double value, const Labels& labels = {});
+  void Counter(std::string_view name, std::string_view help, double value, const Labels& labels = {});
 
   // Everything so far, names in order.
   std::string Text() const;

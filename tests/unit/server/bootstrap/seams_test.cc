@@ -18,9 +18,10 @@ using testing::HasSubstr;
 // A member's peer port that says what a test wants.
 class Peer {
  public:
-  Peer(std::string cluster_id, std::string members, std::string version) : door_(threads_) {
-    Serve("/members", std::move(members), std::move(cluster_id));
-    Serve("/version", std::move(version), "");
+  Peer(const std::string& cluster_id, const std::string& members, const std::string& version)
+      : door_(threads_) {
+    Serve("/members", members, cluster_id);
+    Serve("/version", version, "");
     auto port = door_.Listen("127.0.0.1", 0);
     EXPECT_TRUE(port.ok()) << port.status();
     url_ = "http://127.0.0.1:" + std::to_string(*port);
@@ -30,8 +31,8 @@ class Peer {
   const std::string& url() const { return url_; }
 
  private:
-  void Serve(const std::string& path, std::string body, std::string cluster_id) {
-    door_.RegisterHttp("GET", path, [body, cluster_id](std::shared_ptr<net::HttpCall> call) {
+  void Serve(const std::string& path, const std::string& body, const std::string& cluster_id) {
+    door_.RegisterHttp("GET", path, [body, cluster_id](const std::shared_ptr<net::HttpCall>& call) {
       net::HttpResponse response;
       if (!cluster_id.empty()) response.headers.emplace_back("X-Etcd-Cluster-ID", cluster_id);
       response.body = net::Message(body);
