@@ -54,7 +54,7 @@ if [[ $tidy -eq 1 && ${#sources[@]} -gt 0 ]]; then
     exit 1
   fi
   # Generated headers must be there, and only files that the build knows can be checked.
-  cmake --build "$build" --target kvd_proto > /dev/null
+  cmake --build "$build" --target kvd_proto kvd_proto_grpc > /dev/null
   known=()
   for source in "${sources[@]}"; do
     grep -qF "/$source\"" "$build/compile_commands.json" && known+=("$source")
