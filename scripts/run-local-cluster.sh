@@ -91,8 +91,12 @@ for i in 0 1 2; do
 done
 
 show() {
+  local word line='$ kvctl'
+  for word in "$@"; do
+    if [[ "$word" == *' '* ]]; then line+=" \"$word\""; else line+=" $word"; fi
+  done
   echo
-  echo "\$ kvctl $*"
+  echo "$line"
   "$bin/kvctl" --endpoints="$endpoints" "$@"
 }
 show member list -w table
