@@ -34,6 +34,7 @@ void Impl::Reset(Term term) {
   transferee_ = kNoNode;
   uncommitted_bytes_ = 0;
   pending_conf_index_ = 0;
+  leaving_index_ = 0;
   new_reads_.clear();
   rounds_.clear();
   for (Progress& p : peers_) {
@@ -160,19 +161,35 @@ void Impl::CountVote(NodeId from, bool granted, bool pre) {
   }
 }
 
+// A voter that does not know the last change of the membership to be committed may need the vote of somebody
+// who has been removed by it, and whose log is longer than its own. It gets no vote, but it gets to know the
+// change.
+void Impl::LearnCommit(const Message& m) {
+  if (role_ == Role::kLeader || !m.reject || m.commit <= log_.commit() || !log_.Matches(m.commit, m.log_term))
+    return;
+  log_.CommitTo(m.commit);
+  Trace(trace::CommitAdvanced{m.commit, term_});
+  if (role_ != Role::kFollower && HasUnappliedConfChange()) BecomeFollower(term_, kNoNode);
+}
+
 void Impl::AnswerVoteRequest(const Message& m) {
   const bool pre = m.type == MessageType::kPreVote;
   // Again to the one who has it already; or to anyone, once, unless somebody leads; or without obligation for
   // a term to come. A learner votes as well: the candidate's newer configuration may count it.
   const bool free = vote_ == m.from || (vote_ == kNoNode && leader_ == kNoNode) || (pre && m.term > term_);
-  const bool granted = free && log_.IsUpToDate(m.index, m.log_term);
+  const bool granted = m.term >= term_ && free && log_.IsUpToDate(m.index, m.log_term);
   Trace(trace::VoteCast{pre, m.from, m.term,
                         granted ? trace::VoteVerdict::kGranted : trace::VoteVerdict::kRejected});
   // A granted pre-vote answers in the term asked for; a refusal tells the asker which term we are in.
-  Send({.type = pre ? MessageType::kPreVoteResp : MessageType::kVoteResp,
-        .reject = !granted,
-        .to = m.from,
-        .term = granted ? m.term : term_});
+  Message answer{.type = pre ? MessageType::kPreVoteResp : MessageType::kVoteResp,
+                 .reject = !granted,
+                 .to = m.from,
+                 .term = granted ? m.term : term_};
+  if (!granted) {
+    answer.commit = log_.commit();
+    answer.log_term = log_.TermAt(log_.commit()).value_or(0);
+  }
+  Send(std::move(answer));
   if (granted && !pre) {
     election_elapsed_ = 0;
     vote_ = m.from;

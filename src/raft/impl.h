@@ -53,6 +53,8 @@ struct RaftCore::Impl {
   bool HasUnappliedConfChange() const;
   void Hup(trace::CampaignKind kind);
   void RequestVotes(trace::CampaignKind kind);
+  // A refused vote tells how far the other knows the log to be committed.
+  void LearnCommit(const Message& m);
   void CountVote(NodeId from, bool granted, bool pre);
   void AnswerVoteRequest(const Message& m);
   void CheckQuorum();
@@ -114,6 +116,7 @@ struct RaftCore::Impl {
   ConfState ApplyConfChange(const ConfChangeV2& change);
   void SwitchTo(ConfState conf);
   void MaybeLeaveJoint();
+  void MaybeStepDown();
 
   // --- transfer.cc ---
   TransferResult TransferLeadership(NodeId to);
@@ -157,6 +160,7 @@ struct RaftCore::Impl {
   uint64_t uncommitted_bytes_ = 0;
   Index pending_conf_index_ = 0;  // no change may be proposed before this is applied
   NodeId transferee_ = kNoNode;
+  Index leaving_index_ = 0;             // not 0: no voter any more, leads until this is committed
   std::vector<PendingRead> new_reads_;  // wait for the next round
   std::deque<ReadRound> rounds_;
   uint64_t next_round_ = 0;

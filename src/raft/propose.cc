@@ -52,7 +52,7 @@ bool Impl::ConfChangeMayStand(const Entry& entry) const {
 
 ProposeResult Impl::AppendProposals(std::vector<Entry> entries, bool replace_refused) {
   if (entries.empty()) return ProposeResult::kOk;
-  if (!IsMember(conf_, id_)) return Dropped(ProposeResult::kNotMember);
+  if (!IsMember(conf_, id_) || leaving_index_ != 0) return Dropped(ProposeResult::kNotMember);
   if (transferee_ != kNoNode) return Dropped(ProposeResult::kTransferring);
 
   uint64_t bytes = 0;

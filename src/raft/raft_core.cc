@@ -45,6 +45,7 @@ void Impl::Tick() {
     if (role_ != Role::kLeader) return;
     // A target that has not taken over within an election timeout will not.
     AbortTransfer();
+    MaybeLeaveJoint();
   }
   if (heartbeat_elapsed_ >= config_.heartbeat_ticks) {
     heartbeat_elapsed_ = 0;
@@ -88,6 +89,7 @@ StepResult Impl::Step(Message m) {
     AnswerVoteRequest(m);
     return StepResult::kOk;
   }
+  if (m.type == MessageType::kVoteResp || m.type == MessageType::kPreVoteResp) LearnCommit(m);
   switch (role_) {
     case Role::kLeader:
       return StepLeader(m);
@@ -120,7 +122,7 @@ bool Impl::CheckTerm(const Message& m) {
     // makes it step down, so that a member that was cut off with a higher term can come back.
     Send({.type = MessageType::kAppResp, .to = m.from});
   } else if (m.type == MessageType::kPreVote) {
-    Send({.type = MessageType::kPreVoteResp, .reject = true, .to = m.from, .term = term_});
+    AnswerVoteRequest(m);
   }
   return false;
 }

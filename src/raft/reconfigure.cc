@@ -38,9 +38,15 @@ void Impl::SwitchTo(ConfState conf) {
   if (role_ != Role::kLeader) return;
 
   if (!IsVoter(conf_, id_)) {
-    Trace(trace::SteppedDown{trace::StepDownReason::kRemoved, term_});
-    BecomeFollower(term_, kNoNode);
-    return;
+    // The others act on a change once they know that it is committed, so a leader that fell silent now could
+    // leave behind voters that still need its vote, and a log too long to give it. It leads on, without a
+    // part in the quorum and without proposals, until one more entry is committed: whoever holds that entry
+    // was told.
+    if (leaving_index_ == 0) {
+      AbortTransfer();
+      AppendOwn(std::vector<Entry>(1));
+      leaving_index_ = log_.LastIndex();
+    }
   }
   if (transferee_ != kNoNode && !IsVoter(conf_, transferee_)) AbortTransfer();
   // A smaller quorum may have everything already: entries, and rounds of reads.
@@ -48,8 +54,20 @@ void Impl::SwitchTo(ConfState conf) {
   if (!rounds_.empty()) RetryReadRound();
 }
 
+void Impl::MaybeStepDown() {
+  if (leaving_index_ == 0 || log_.commit() < leaving_index_) return;
+  Trace(trace::SteppedDown{trace::StepDownReason::kRemoved, term_});
+  auto best = std::max_element(peers_.begin(), peers_.end(), [this](const Progress& a, const Progress& b) {
+    return (IsVoter(conf_, a.id) ? a.match : 0) < (IsVoter(conf_, b.id) ? b.match : 0);
+  });
+  if (best->match >= leaving_index_) SendTimeoutNow(best->id);
+  BecomeFollower(term_, kNoNode);
+}
+
 void Impl::MaybeLeaveJoint() {
-  if (role_ != Role::kLeader || !conf_.auto_leave || log_.applied() < pending_conf_index_) return;
+  if (role_ != Role::kLeader || !conf_.auto_leave || transferee_ != kNoNode ||
+      log_.applied() < pending_conf_index_)
+    return;
   std::vector<Entry> entries(1);
   entries[0].type = EntryType::kConfChangeV2;
   // Refused while the leadership is being handed over; the next leader does it.

@@ -188,6 +188,7 @@ void Impl::MaybeCommit() {
   if (index == kNoLimit || index <= log_.commit() || !log_.Matches(index, term_)) return;
   log_.CommitTo(index);
   Trace(trace::CommitAdvanced{index, term_});
+  MaybeStepDown();
 }
 
 void Impl::Unreachable(NodeId id) {

@@ -41,7 +41,6 @@ void Impl::AbortTransfer() {
   if (transferee_ == kNoNode) return;
   Trace(trace::Transfer{trace::TransferStep::kAborted, transferee_});
   transferee_ = kNoNode;
-  MaybeLeaveJoint();
 }
 
 }  // namespace kvd::raft
