@@ -53,6 +53,7 @@ Row HealthHeader() {
 
 std::vector<Row> HealthRows(const std::vector<EndpointHealth>& list) {
   std::vector<Row> rows;
+  rows.reserve(list.size());
   for (const EndpointHealth& health : list) {
     rows.push_back({health.endpoint, Bool(health.healthy), GoDuration(health.took), health.error});
   }
@@ -80,6 +81,7 @@ Row StatusHeader() {
 
 std::vector<Row> StatusRows(const std::vector<EndpointStatus>& list) {
   std::vector<Row> rows;
+  rows.reserve(list.size());
   for (const EndpointStatus& entry : list) {
     const etcdserverpb::StatusResponse& status = entry.response;
     rows.push_back({entry.endpoint, Hex(status.header().member_id()), status.version(),
@@ -100,6 +102,7 @@ Row HashKvHeader() {
 
 std::vector<Row> HashKvRows(const std::vector<EndpointHashKv>& list) {
   std::vector<Row> rows;
+  rows.reserve(list.size());
   for (const EndpointHashKv& entry : list) {
     rows.push_back(
         {entry.endpoint, base::StrCat(entry.response.hash()), base::StrCat(entry.response.hash_revision())});

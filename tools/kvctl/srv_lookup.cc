@@ -11,7 +11,7 @@ namespace {
 
 // HOST:PORT of each record of one service name; none if there is no such name.
 std::vector<std::string> Query(const std::string& service) {
-  std::vector<unsigned char> answer(64 * 1024);
+  std::vector<unsigned char> answer(65536);
   const int length =
       res_query(service.c_str(), ns_c_in, ns_t_srv, answer.data(), static_cast<int>(answer.size()));
   ns_msg message;

@@ -18,7 +18,7 @@ Exit ParseOperation(const std::string& line, std::istream& in, RequestOp* op) {
   const std::vector<std::string> words = SplitWords(line);
   if (words.size() < 2) return Fail(kExitInvalidInput, base::StrCat("invalid txn compare request: ", line));
   const std::vector<std::string> rest(words.begin() + 1, words.end());
-  const Exit invalid = Fail(kExitInvalidInput, base::StrCat("invalid txn request: ", line));
+  Exit invalid = Fail(kExitInvalidInput, base::StrCat("invalid txn request: ", line));
   FlagSet flags;
   if (words[0] == "put") {
     PutWords put;
