@@ -16,7 +16,7 @@ def main():
     operations = os.environ.get("REPLAY_OPERATIONS", "10000")
     seed = os.environ.get("REPLAY_SEED", str(random.randrange(2**32)))
     for size in (1, 3):
-        testing.step(f"seed {seed}, {operations} operations, {size} members")
+        testing.step(f"REPLAY_SEED={seed}, {operations} operations, {size} members")
         with Cluster(etcd, 1) as reference, Cluster(args.implementation, size) as tested:
             endpoints = (reference.members[0].endpoint, tested.follower().endpoint if size > 1 else tested.endpoints)
             subprocess.run([program, *endpoints, operations, seed], check=True, timeout=500, env=clean_environment(),

@@ -254,14 +254,19 @@ class Cluster:
 
     def wait_equal(self, timeout=60):
         """Waits until all members have the same revision, and returns it; then their HashKV must be equal."""
+        seen = {}
+
         def revisions():
-            statuses = [member.status() for member in self.members]
-            if None in statuses:
-                return None
-            found = {status["header"]["revision"] for status in statuses}
+            for member in self.members:
+                status = member.status()
+                seen[member.name] = status and (status["header"].get("revision"), status.get("raftAppliedIndex"))
+            found = {state and state[0] for state in seen.values()}
             return found.pop() if len(found) == 1 else None
 
-        revision = wait_until("equal revisions on all members", revisions, timeout, pause=0.1)
+        try:
+            revision = wait_until("equal revisions on all members", revisions, timeout, pause=0.1)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; (revision, applied index): {seen}") from None
         hashes = {(h["hash"], h.get("compact_revision", 0)) for h in (m.hash_kv(revision) for m in self.members)}
         assert len(hashes) == 1, f"HashKV differs at revision {revision}: {hashes}"
         return revision
