@@ -319,7 +319,7 @@ absl::Status Wal::Impl::Cut() {
 absl::Status Wal::Impl::Append(const HardState* state, absl::Span<const Entry> entries) {
   if (!failed_.ok()) return failed_;
   if (offset_ >= options_.segment_bytes && encoder_.buffer().empty()) {
-    const absl::Status status = Cut();
+    absl::Status status = Cut();
     if (absl::IsResourceExhausted(status)) {
       if (!no_room_reported_) {
         KVD_LOG(kWarn, "no room for a new WAL segment; going on in the old one", {"error", status});

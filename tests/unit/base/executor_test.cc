@@ -31,6 +31,7 @@ TEST(ThreadExecutor, Post_FromManyThreads_LosesNothing) {
   int ran = 0;  // on the executor only
   std::latch done(1);
   std::vector<std::thread> threads;
+  threads.reserve(kThreads);
   for (int t = 0; t < kThreads; ++t) {
     threads.emplace_back([&] {
       for (int i = 0; i < kTasks; ++i) {

@@ -53,6 +53,7 @@ TEST(KeyInterval, CoversAndOverlaps_EqualTheSetsOfKeys) {
     for (const std::string& end : bounds) intervals.push_back(KeyInterval::Between(key, end));
   }
   std::vector<std::set<std::string>> keys;
+  keys.reserve(intervals.size());
   for (const KeyInterval& i : intervals) keys.push_back(KeysOf(i, universe));
   for (size_t a = 0; a < intervals.size(); ++a) {
     EXPECT_EQ(intervals[a].empty(), keys[a].empty());

@@ -38,6 +38,7 @@ int FreePort() {
 
 pid_t Start(const std::vector<std::string>& arguments, const std::string& output) {
   std::vector<char*> argv;
+  argv.reserve(arguments.size() + 1);
   for (const std::string& a : arguments) argv.push_back(const_cast<char*>(a.c_str()));
   argv.push_back(nullptr);
   std::string api = "ETCDCTL_API=3", path = "PATH=/usr/bin:/bin";

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/executor.h"
 #include "base/sim_executor.h"
 #include "wal_fixture.h"
 
@@ -217,6 +218,37 @@ TEST_F(WalTest, Background_PreparesSegmentsAndRemovesThem) {
   for (const std::string& name : names) EXPECT_FALSE(name.ends_with(".tmp")) << name;
   options_.background = nullptr;
   MustOpen({100, 1, ""});
+}
+
+TEST(WalOnDisk, WithARealThreadInTheBackground) {
+  base::SetLogLevel(base::LogLevel::kError);
+  std::string dir = testing::TempDir() + "kvd-wal-XXXXXX";
+  ASSERT_NE(mkdtemp(dir.data()), nullptr);
+  base::FileSystem& fs = base::PosixFileSystem();
+  const std::string wal_dir = base::JoinPath(dir, "member/wal");
+  base::ThreadExecutor background("background");
+  const Options options{.segment_bytes = 16 << 10, .max_segments = 2, .background = &background};
+  {
+    auto wal = Wal::Create(fs, wal_dir, "metadata", options);
+    ASSERT_TRUE(wal.ok()) << wal.status();
+    for (uint64_t i = 1; i <= 200; ++i) {
+      const HardState state{1, 1, i};
+      ASSERT_TRUE((*wal)->Append(&state, {MakeEntry(i, 1, 1000)}).ok());
+      ASSERT_TRUE((*wal)->Sync().ok());
+      if (i % 50 != 0) continue;
+      ASSERT_TRUE((*wal)->SaveSnapshot({i - 10, 1, ""}).ok());
+      (*wal)->ReleaseTo(i - 10);
+    }
+    EXPECT_TRUE(absl::IsUnavailable(Wal::Open(fs, wal_dir, {}, options).status()));
+  }
+  auto opened = Wal::Open(fs, wal_dir, {190, 1, ""}, options);
+  ASSERT_TRUE(opened.ok()) << opened.status();
+  EXPECT_EQ(opened->contents.entries, MakeEntries(191, 200, 1, 1000));
+  opened->wal.reset();
+  background.Stop();
+  EXPECT_LE(ListSegments(fs, wal_dir)->size(), 4u);
+  EXPECT_TRUE(fs.RemoveAll(dir).ok());
+  base::SetLogLevel(base::LogLevel::kInfo);
 }
 
 TEST_F(WalTest, Locks_KeepASecondWriterOut) {
