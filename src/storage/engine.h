@@ -61,6 +61,7 @@ struct IteratorOptions {
 
 struct EngineSizes {
   uint64_t disk_bytes = 0;    // files on disk
+  uint64_t live_bytes = 0;    // of those, an estimate of what is not overwritten or deleted
   uint64_t memory_bytes = 0;  // written, not yet flushed
 };
 

@@ -38,8 +38,8 @@ class StoreObserver {
   // The events of write transactions first_revision..last_revision, in order. `events` holds only during the
   // call; the events in it may be copied (their bytes are shared).
   virtual void OnCommit(int64_t first_revision, int64_t last_revision, absl::Span<const Event> events) = 0;
-  // The store has become another one (Store::ReplaceWith), now at `current_revision`: what happened since the last
-  // commit is in its history, as far as it is kept, and is not told one by one. On the apply thread.
+  // The store has become another one (Store::ReplaceWith), now at `current_revision`: what happened since the
+  // last commit is in its history, as far as it is kept, and is not told one by one. On the apply thread.
   virtual void OnReplaced(int64_t current_revision) = 0;
 };
 

@@ -21,8 +21,8 @@ enum class SortTarget {
 
 // key and range_end are spelled as in etcd's requests (base/key_interval.h, FromRequest). Zero means unset.
 struct RangeArgs {
-  std::string_view key;
-  std::string_view range_end;
+  std::string_view key = {};
+  std::string_view range_end = {};
   int64_t limit = 0;
   int64_t revision = 0;  // <= 0: the latest
   SortOrder sort_order = SortOrder::kNone;
@@ -36,8 +36,8 @@ struct RangeArgs {
 };
 
 struct PutArgs {
-  std::string_view key;
-  std::string_view value;
+  std::string_view key = {};
+  std::string_view value = {};
   int64_t lease = 0;
   bool prev_kv = false;
   bool ignore_value = false;
@@ -45,8 +45,8 @@ struct PutArgs {
 };
 
 struct DeleteRangeArgs {
-  std::string_view key;
-  std::string_view range_end;
+  std::string_view key = {};
+  std::string_view range_end = {};
   bool prev_kv = false;
 };
 

@@ -193,10 +193,11 @@ class Store {
 
   // (apply) One batch at a time.
   ApplyBatch BeginApply();
-  // (apply) This store becomes `other`, whole (a received snapshot), and keeps its own observer and binder, which is
-  // told through StoreObserver::OnReplaced. Readers see the one or the other; a long read that began before ends on
-  // the old state. The old engine is closed when the last of them is done, and then `on_closed` runs, on any thread.
-  // REQUIRES: no batch is open; `other` is at a revision that is not below this one's.
+  // (apply) This store becomes `other`, whole (a received snapshot), and keeps its own observer and binder,
+  // which is told through StoreObserver::OnReplaced. Readers see the one or the other; a long read that began
+  // before ends on the old state. The old engine is closed when the last of them is done, and then
+  // `on_closed` runs, on any thread. REQUIRES: no batch is open; `other` is at a revision that is not below
+  // this one's.
   void ReplaceWith(std::unique_ptr<Store> other, absl::AnyInvocable<void()> on_closed);
 
   // --- Published state. A reader that sees an applied index sees everything applied up to it. ---
@@ -238,13 +239,17 @@ class Store {
   int64_t live_keys() const;
   uint64_t size_bytes() const;         // what etcd calls the database size: on disk and in memory tables
   uint64_t size_in_use_bytes() const;  // an estimate without what compaction may take away
-  Engine& engine() const;
+  Engine& engine() const;              // (apply) holds until ReplaceWith
   // Hints a compaction of the engine, on the background executor; etcd's Defragment.
   void HintCompaction();
 
  private:
-  explicit Store(std::unique_ptr<StoreImpl> impl);
-  std::unique_ptr<StoreImpl> impl_;
+  struct Current;
+  explicit Store(std::shared_ptr<StoreImpl> impl);
+  // What the store is at this moment; a read keeps it for as long as it takes.
+  std::shared_ptr<StoreImpl> Impl() const;
+
+  std::unique_ptr<Current> current_;
 };
 
 }  // namespace kvd::storage

@@ -1,0 +1,604 @@
+#include "storage/key_index.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <utility>
+
+#include "absl/container/flat_hash_map.h"
+#include "base/check.h"
+
+namespace kvd::storage {
+namespace {
+
+constexpr int kFanout = 64;      // entries of a leaf: as many as its mask of live ones has bits
+constexpr int kLoadFanout = 56;  // of a node made by loading, so that the next inserts do not split it
+constexpr int kMaxHeight = 16;
+
+// A key and its versions. One version lies within; more lie in an array of their own. The key's bytes follow.
+struct Entry {
+  union {
+    KeyVersion one;
+    KeyVersion* many;
+  };
+  uint32_t count = 0;
+  uint32_t capacity = 1;
+  uint32_t key_size = 0;
+
+  Entry() : one() {}
+
+  static Entry* Make(std::string_view key) {
+    void* memory = std::malloc(sizeof(Entry) + key.size());
+    KVD_CHECK(memory != nullptr, "out of memory");
+    Entry* entry = new (memory) Entry;
+    entry->key_size = static_cast<uint32_t>(key.size());
+    if (!key.empty()) std::memcpy(reinterpret_cast<char*>(entry + 1), key.data(), key.size());
+    return entry;
+  }
+  static void Free(Entry* entry) {
+    if (entry->capacity > 1) delete[] entry->many;
+    std::free(entry);
+  }
+
+  std::string_view key() const { return {reinterpret_cast<const char*>(this + 1), key_size}; }
+  const KeyVersion* data() const { return capacity > 1 ? many : &one; }
+  KeyVersion* data() { return capacity > 1 ? many : &one; }
+  absl::Span<const KeyVersion> versions() const { return {data(), count}; }
+  bool live() const { return count > 0 && !data()[count - 1].tombstone; }
+  size_t bytes() const {
+    return sizeof(Entry) + key_size + 8 + (capacity > 1 ? capacity * sizeof(KeyVersion) + 8 : 0);
+  }
+
+  void Reserve(uint32_t wanted) {
+    if (wanted == capacity) return;
+    KeyVersion keep;
+    if (wanted <= 1) {
+      if (count > 0) keep = many[0];
+      delete[] many;
+      one = keep;
+    } else {
+      auto* bigger = new KeyVersion[wanted];
+      std::copy_n(data(), count, bigger);
+      if (capacity > 1) delete[] many;
+      many = bigger;
+    }
+    capacity = wanted;
+  }
+  void Push(const KeyVersion& version) {
+    if (count == capacity) Reserve(capacity < 2 ? 3 : capacity + capacity / 2 + 1);
+    data()[count++] = version;
+  }
+  // Gives memory back after versions were dropped.
+  void Shrink() {
+    if (capacity > 1 && count <= capacity / 4) Reserve(std::max<uint32_t>(count, 1));
+  }
+
+  // The newest version with mod_main <= revision, or null.
+  const KeyVersion* At(int64_t revision) const {
+    const KeyVersion* v = data();
+    if (count == 0 || v[0].mod_main > revision) return nullptr;
+    if (v[count - 1].mod_main <= revision) return &v[count - 1];
+    const KeyVersion* it = std::upper_bound(v, v + count, revision,
+                                            [](int64_t r, const KeyVersion& x) { return r < x.mod_main; });
+    return it - 1;
+  }
+};
+
+struct Node {
+  const bool leaf;
+  int n = 0;
+  explicit Node(bool is_leaf) : leaf(is_leaf) {}
+};
+
+struct Leaf : Node {
+  Leaf() : Node(true) {}
+  uint64_t live = 0;  // bit i: entries[i]->live()
+  Entry* entries[kFanout];
+
+  int LowerBound(std::string_view key) const {
+    return static_cast<int>(
+        std::lower_bound(entries, entries + n, key,
+                         [](const Entry* e, std::string_view k) { return e->key() < k; }) -
+        entries);
+  }
+};
+
+// The bits below `i`.
+uint64_t MaskBelow(int i) {
+  return i >= 64 ? ~uint64_t{0} : (uint64_t{1} << i) - 1;
+}
+
+void InsertBit(uint64_t& mask, int i, bool bit) {
+  uint64_t low = mask & MaskBelow(i);
+  uint64_t high = i >= 63 ? 0 : (mask & ~MaskBelow(i)) << 1;
+  mask = low | high | (static_cast<uint64_t>(bit) << i);
+}
+void EraseBit(uint64_t& mask, int i) {
+  uint64_t high = i >= 63 ? 0 : (mask >> 1) & ~MaskBelow(i);
+  mask = (mask & MaskBelow(i)) | high;
+}
+
+struct Inner : Node {
+  Inner() : Node(false) {}
+  int64_t live[kFanout];  // below children[i]
+  Node* children[kFanout];
+  std::string keys[kFanout];  // what is below children[i], i > 0, is >= keys[i], and all before it is less
+
+  int ChildFor(std::string_view key) const {
+    return static_cast<int>(std::upper_bound(keys + 1, keys + n, key,
+                                             [](std::string_view k, const std::string& s) { return k < s; }) -
+                            keys) -
+           1;
+  }
+  void InsertChild(int at, std::string key, Node* child, int64_t child_live) {
+    for (int i = n; i > at; --i) {
+      keys[i] = std::move(keys[i - 1]);
+      children[i] = children[i - 1];
+      live[i] = live[i - 1];
+    }
+    keys[at] = std::move(key);
+    children[at] = child;
+    live[at] = child_live;
+    ++n;
+  }
+  void EraseChild(int at) {
+    for (int i = at; i + 1 < n; ++i) {
+      keys[i] = std::move(keys[i + 1]);
+      children[i] = children[i + 1];
+      live[i] = live[i + 1];
+    }
+    --n;
+    keys[n].clear();
+  }
+};
+
+int64_t LiveOf(const Node* node) {
+  if (node->leaf) return std::popcount(static_cast<const Leaf*>(node)->live);
+  const auto* inner = static_cast<const Inner*>(node);
+  int64_t sum = 0;
+  for (int i = 0; i < inner->n; ++i) sum += inner->live[i];
+  return sum;
+}
+
+}  // namespace
+
+struct KeyIndex::Tree {
+  Node* root = new Leaf;
+  int64_t keys = 0;
+  int64_t live = 0;
+  size_t entry_bytes = 0;
+  size_t node_bytes = sizeof(Leaf);
+
+  // While loading.
+  std::vector<Entry*> sorted;
+  std::vector<Entry*> unsorted;
+  absl::flat_hash_map<std::string_view, Entry*> by_key;
+
+  ~Tree() {
+    FreeNode(root, /*with_entries=*/true);
+    for (Entry* entry : sorted) Entry::Free(entry);
+    for (Entry* entry : unsorted) Entry::Free(entry);
+  }
+
+  // The way from the root to a leaf.
+  struct Path {
+    Inner* inner[kMaxHeight];
+    int child[kMaxHeight];
+    int depth = 0;
+    Leaf* leaf = nullptr;
+    int at = 0;
+    bool found = false;
+  };
+
+  Path Descend(std::string_view key) {
+    Path path;
+    Node* node = root;
+    while (!node->leaf) {
+      auto* inner = static_cast<Inner*>(node);
+      int i = inner->ChildFor(key);
+      KVD_CHECK(path.depth < kMaxHeight, "the index is too high");
+      path.inner[path.depth] = inner;
+      path.child[path.depth++] = i;
+      node = inner->children[i];
+    }
+    path.leaf = static_cast<Leaf*>(node);
+    path.at = path.leaf->LowerBound(key);
+    path.found = path.at < path.leaf->n && path.leaf->entries[path.at]->key() == key;
+    return path;
+  }
+
+  const Entry* Find(std::string_view key) const {
+    const Node* node = root;
+    while (!node->leaf) {
+      const auto* inner = static_cast<const Inner*>(node);
+      node = inner->children[inner->ChildFor(key)];
+    }
+    const auto* leaf = static_cast<const Leaf*>(node);
+    int at = leaf->LowerBound(key);
+    return at < leaf->n && leaf->entries[at]->key() == key ? leaf->entries[at] : nullptr;
+  }
+
+  void AddLive(const Path& path, int64_t delta) {
+    for (int d = 0; d < path.depth; ++d) path.inner[d]->live[path.child[d]] += delta;
+    live += delta;
+  }
+
+  void Insert(Path& path, Entry* entry) {
+    Leaf* leaf = path.leaf;
+    ++keys;
+    entry_bytes += entry->bytes();
+    if (entry->live()) AddLive(path, 1);
+    if (leaf->n < kFanout) {
+      InsertIntoLeaf(leaf, path.at, entry);
+      return;
+    }
+    // A full leaf: keys that come in ascending order leave full leaves behind.
+    bool at_end = path.at == kFanout && IsLast(path);
+    int split = at_end ? kFanout : kFanout / 2;
+    auto* right = new Leaf;
+    node_bytes += sizeof(Leaf);
+    right->n = kFanout - split;
+    std::copy(leaf->entries + split, leaf->entries + kFanout, right->entries);
+    right->live = split >= 64 ? 0 : leaf->live >> split;
+    leaf->n = split;
+    leaf->live &= MaskBelow(split);
+    if (path.at >= split && (at_end || path.at > split)) {
+      InsertIntoLeaf(right, path.at - split, entry);
+    } else {
+      InsertIntoLeaf(leaf, path.at, entry);
+    }
+    InsertSibling(path, path.depth, leaf, right, std::string(right->entries[0]->key()));
+  }
+
+  const KeyVersion* Latest(std::string_view key) const {
+    const Entry* entry = Find(key);
+    return entry ? &entry->data()[entry->count - 1] : nullptr;
+  }
+
+  // Live keys < key.
+  int64_t Rank(std::string_view key) const {
+    int64_t rank = 0;
+    const Node* node = root;
+    while (!node->leaf) {
+      const auto* inner = static_cast<const Inner*>(node);
+      int child = inner->ChildFor(key);
+      for (int i = 0; i < child; ++i) rank += inner->live[i];
+      node = inner->children[child];
+    }
+    const auto* leaf = static_cast<const Leaf*>(node);
+    int at = leaf->LowerBound(key);
+    return rank + std::popcount(leaf->live & MaskBelow(at));
+  }
+
+  // Calls visit(entry) for entries >= from, ascending, until it returns false.
+  template <typename Visit>
+  static bool VisitFrom(const Node* node, std::string_view from, const Visit& visit) {
+    if (node->leaf) {
+      const auto* leaf = static_cast<const Leaf*>(node);
+      for (int i = from.empty() ? 0 : leaf->LowerBound(from); i < leaf->n; ++i) {
+        if (!visit(leaf->entries[i])) return false;
+      }
+      return true;
+    }
+    const auto* inner = static_cast<const Inner*>(node);
+    for (int i = inner->ChildFor(from), first = i; i < inner->n; ++i) {
+      if (!VisitFrom(inner->children[i], i == first ? from : std::string_view(), visit)) return false;
+    }
+    return true;
+  }
+
+  void Erase(std::string_view key) {
+    Path path = Descend(key);
+    KVD_CHECK(path.found, "erasing a key that is not in the index");
+    Leaf* leaf = path.leaf;
+    Entry* entry = leaf->entries[path.at];
+    std::copy(leaf->entries + path.at + 1, leaf->entries + leaf->n, leaf->entries + path.at);
+    EraseBit(leaf->live, path.at);
+    --leaf->n;
+    --keys;
+    entry_bytes -= entry->bytes();
+    Entry::Free(entry);
+    // Nodes go when they are empty; they are not merged before.
+    if (leaf->n > 0 || path.depth == 0) return;
+    delete leaf;
+    node_bytes -= sizeof(Leaf);
+    for (int d = path.depth - 1; d >= 0; --d) {
+      path.inner[d]->EraseChild(path.child[d]);
+      if (path.inner[d]->n > 0) break;
+      if (d == 0) {
+        delete path.inner[0];
+        node_bytes += sizeof(Leaf) - sizeof(Inner);
+        root = new Leaf;
+        return;
+      }
+      delete path.inner[d];
+      node_bytes -= sizeof(Inner);
+    }
+    while (!root->leaf && root->n == 1) {
+      auto* old = static_cast<Inner*>(root);
+      root = old->children[0];
+      delete old;
+      node_bytes -= sizeof(Inner);
+    }
+  }
+
+  // Builds the tree over ascending entries.
+  void Build(const std::vector<Entry*>& entries) {
+    std::vector<std::pair<Node*, std::string_view>> level;  // with the lowest key below
+    for (size_t i = 0; i < entries.size(); i += kLoadFanout) {
+      auto* leaf = new Leaf;
+      leaf->n = static_cast<int>(std::min<size_t>(kLoadFanout, entries.size() - i));
+      for (int k = 0; k < leaf->n; ++k) {
+        Entry* entry = entries[i + static_cast<size_t>(k)];
+        leaf->entries[k] = entry;
+        leaf->live |= static_cast<uint64_t>(entry->live()) << k;
+        entry_bytes += entry->bytes();
+      }
+      level.emplace_back(leaf, leaf->entries[0]->key());
+    }
+    keys = static_cast<int64_t>(entries.size());
+    if (level.empty()) return;
+    node_bytes = level.size() * sizeof(Leaf);
+    while (level.size() > 1) {
+      std::vector<std::pair<Node*, std::string_view>> above;
+      for (size_t i = 0; i < level.size(); i += kLoadFanout) {
+        auto* inner = new Inner;
+        node_bytes += sizeof(Inner);
+        for (size_t k = i; k < std::min(i + kLoadFanout, level.size()); ++k) {
+          inner->InsertChild(inner->n, k == i ? std::string() : std::string(level[k].second), level[k].first,
+                             LiveOf(level[k].first));
+        }
+        above.emplace_back(inner, level[i].second);
+      }
+      level = std::move(above);
+    }
+    delete static_cast<Leaf*>(root);
+    root = level[0].first;
+    live = LiveOf(root);
+  }
+
+ private:
+  static void FreeNode(Node* node, bool with_entries) {
+    if (node->leaf) {
+      auto* leaf = static_cast<Leaf*>(node);
+      for (int i = 0; with_entries && i < leaf->n; ++i) Entry::Free(leaf->entries[i]);
+      delete leaf;
+      return;
+    }
+    auto* inner = static_cast<Inner*>(node);
+    for (int i = 0; i < inner->n; ++i) FreeNode(inner->children[i], with_entries);
+    delete inner;
+  }
+
+  static void InsertIntoLeaf(Leaf* leaf, int at, Entry* entry) {
+    std::copy_backward(leaf->entries + at, leaf->entries + leaf->n, leaf->entries + leaf->n + 1);
+    leaf->entries[at] = entry;
+    InsertBit(leaf->live, at, entry->live());
+    ++leaf->n;
+  }
+
+  static bool IsLast(const Path& path) {
+    for (int d = 0; d < path.depth; ++d) {
+      if (path.child[d] != path.inner[d]->n - 1) return false;
+    }
+    return true;
+  }
+
+  // `right` holds what was split off `left`, which is at `depth` of the path; `key` is its lowest.
+  void InsertSibling(Path& path, int depth, Node* left, Node* right, std::string key) {
+    if (depth == 0) {
+      auto* inner = new Inner;
+      node_bytes += sizeof(Inner);
+      inner->InsertChild(0, std::string(), left, LiveOf(left));
+      inner->InsertChild(1, std::move(key), right, LiveOf(right));
+      root = inner;
+      return;
+    }
+    Inner* parent = path.inner[depth - 1];
+    int at = path.child[depth - 1];
+    int64_t right_live = LiveOf(right);
+    parent->live[at] -= right_live;
+    if (parent->n < kFanout) {
+      parent->InsertChild(at + 1, std::move(key), right, right_live);
+      return;
+    }
+    bool at_end = at == kFanout - 1;
+    int split = at_end ? kFanout - 1 : kFanout / 2;
+    auto* sibling = new Inner;
+    node_bytes += sizeof(Inner);
+    std::string separator = parent->keys[split];
+    for (int i = split; i < kFanout; ++i) {
+      sibling->InsertChild(sibling->n, i == split ? std::string() : std::move(parent->keys[i]),
+                           parent->children[i], parent->live[i]);
+      parent->keys[i].clear();
+    }
+    parent->n = split;
+    if (at >= split) {
+      sibling->InsertChild(at - split + 1, std::move(key), right, right_live);
+    } else {
+      parent->InsertChild(at + 1, std::move(key), right, right_live);
+    }
+    InsertSibling(path, depth - 1, parent, sibling, std::move(separator));
+  }
+};
+
+KeyIndex::KeyIndex() : tree_(std::make_unique<Tree>()) {}
+KeyIndex::~KeyIndex() = default;
+
+void KeyIndex::Append(std::string_view key, const KeyVersion& version) {
+  Tree::Path path = tree_->Descend(key);
+  if (!path.found) {
+    Entry* entry = Entry::Make(key);
+    entry->Push(version);
+    tree_->Insert(path, entry);
+    return;
+  }
+  Entry* entry = path.leaf->entries[path.at];
+  KVD_CHECK(entry->data()[entry->count - 1].revision() < version.revision(), "a key's revisions must ascend");
+  bool was_live = entry->live();
+  tree_->entry_bytes -= entry->bytes();
+  entry->Push(version);
+  tree_->entry_bytes += entry->bytes();
+  if (was_live == !version.tombstone) return;
+  uint64_t bit = uint64_t{1} << path.at;
+  path.leaf->live = version.tombstone ? path.leaf->live & ~bit : path.leaf->live | bit;
+  tree_->AddLive(path, version.tombstone ? -1 : 1);
+}
+
+const KeyVersion* KeyIndex::Find(std::string_view key, int64_t revision) const {
+  const Entry* entry = tree_->Find(key);
+  return entry ? entry->At(revision) : nullptr;
+}
+
+const KeyVersion* KeyIndex::FindLatest(std::string_view key) const {
+  return tree_->Latest(key);
+}
+
+absl::Span<const KeyVersion> KeyIndex::Versions(std::string_view key) const {
+  const Entry* entry = tree_->Find(key);
+  return entry ? entry->versions() : absl::Span<const KeyVersion>();
+}
+
+int64_t KeyIndex::CountLive(const base::KeyInterval& interval) const {
+  if (interval.empty()) return 0;
+  if (interval.is_single()) {
+    const KeyVersion* v = FindLatest(interval.start());
+    return v && !v->tombstone ? 1 : 0;
+  }
+  int64_t below = tree_->Rank(interval.start());
+  int64_t upto = interval.is_open() ? tree_->live : tree_->Rank(interval.end());
+  return upto - below;
+}
+
+int64_t KeyIndex::live_keys() const {
+  return tree_->live;
+}
+int64_t KeyIndex::keys() const {
+  return tree_->keys;
+}
+size_t KeyIndex::memory_bytes() const {
+  return tree_->entry_bytes + tree_->node_bytes;
+}
+
+bool KeyIndex::Walk(const base::KeyInterval& interval, std::string_view resume, int64_t revision,
+                    size_t max_keys,
+                    absl::FunctionRef<bool(std::string_view key, const KeyVersion& version)> visit,
+                    std::string* resume_at) const {
+  if (interval.empty()) return true;
+  size_t looked = 0;
+  bool more = false;
+  std::string_view from = std::max(resume, interval.start());
+  Tree::VisitFrom(tree_->root, from, [&](const Entry* entry) {
+    if (interval.Before(entry->key())) return false;
+    if (looked == max_keys) {
+      resume_at->assign(entry->key());
+      more = true;
+      return false;
+    }
+    ++looked;
+    const KeyVersion* v = entry->At(revision);
+    return v == nullptr || v->tombstone || visit(entry->key(), *v);
+  });
+  return !more;
+}
+
+namespace {
+
+// Drops from `entry` what Sweep lets go.
+void SweepEntry(Entry* entry, int64_t compact_revision, absl::Span<const int64_t> pins,
+                std::vector<DeadVersion>* dead, bool* kept_for_pins) {
+  KeyVersion* v = entry->data();
+  const KeyVersion* newest = entry->At(compact_revision);
+  if (newest == nullptr) return;
+  auto base = static_cast<uint32_t>(newest - v);
+  uint32_t kept = 0;
+  for (uint32_t i = 0; i < base; ++i) {
+    auto pin = std::lower_bound(pins.begin(), pins.end(), v[i].mod_main);
+    if (pin != pins.end() && *pin < v[i + 1].mod_main) {
+      v[kept++] = v[i];
+    } else {
+      dead->push_back({v[i].revision(), v[i].tombstone});
+    }
+  }
+  if (kept > 0) *kept_for_pins = true;
+  // A tombstone hides what stands below it, and a watch that starts at the compacted revision still wants to
+  // see it.
+  if (v[base].tombstone && v[base].mod_main < compact_revision && kept == 0) {
+    dead->push_back({v[base].revision(), true});
+    ++base;
+  }
+  if (kept == base) return;
+  std::copy(v + base, v + entry->count, v + kept);
+  entry->count = kept + (entry->count - base);
+  entry->Shrink();
+}
+
+}  // namespace
+
+bool KeyIndex::Sweep(int64_t compact_revision, absl::Span<const int64_t> pins, std::string_view resume,
+                     size_t max_keys, std::vector<DeadVersion>* dead, bool* kept_for_pins,
+                     std::string* resume_at) {
+  size_t looked = 0;
+  bool more = false;
+  std::vector<std::string_view> empty;
+  Tree::VisitFrom(tree_->root, resume, [&](Entry* entry) {
+    if (looked == max_keys) {
+      resume_at->assign(entry->key());
+      more = true;
+      return false;
+    }
+    ++looked;
+    if (entry->count > 1 || !entry->live()) {
+      tree_->entry_bytes -= entry->bytes();
+      SweepEntry(entry, compact_revision, pins, dead, kept_for_pins);
+      tree_->entry_bytes += entry->bytes();
+      if (entry->count == 0) empty.push_back(entry->key());
+    }
+    return true;
+  });
+  for (std::string_view key : empty) tree_->Erase(key);
+  return !more;
+}
+
+void KeyIndex::LoadSortedKey(std::string_view key) {
+  KVD_CHECK(tree_->sorted.empty() || tree_->sorted.back()->key() < key, "keys must be loaded in order");
+  Entry* entry = Entry::Make(key);
+  tree_->sorted.push_back(entry);
+  tree_->by_key.emplace(entry->key(), entry);
+}
+
+void KeyIndex::LoadVersion(std::string_view key, const KeyVersion& version) {
+  auto it = tree_->by_key.find(key);
+  Entry* entry;
+  if (it == tree_->by_key.end()) {
+    entry = Entry::Make(key);
+    tree_->unsorted.push_back(entry);
+    tree_->by_key.emplace(entry->key(), entry);
+  } else {
+    entry = it->second;
+    KVD_CHECK(entry->count == 0 || entry->data()[entry->count - 1].revision() < version.revision(),
+              "a key's revisions must ascend");
+  }
+  entry->Push(version);
+}
+
+void KeyIndex::FinishLoad() {
+  auto less = [](const Entry* a, const Entry* b) { return a->key() < b->key(); };
+  tree_->by_key = {};
+  std::sort(tree_->unsorted.begin(), tree_->unsorted.end(), less);
+  std::vector<Entry*> all(tree_->sorted.size() + tree_->unsorted.size());
+  std::merge(tree_->sorted.begin(), tree_->sorted.end(), tree_->unsorted.begin(), tree_->unsorted.end(),
+             all.begin(), less);
+  tree_->sorted = {};
+  tree_->unsorted = {};
+  std::erase_if(all, [](Entry* entry) {
+    if (entry->count > 0) return false;
+    Entry::Free(entry);
+    return true;
+  });
+  tree_->Build(all);
+}
+
+}  // namespace kvd::storage

@@ -1,0 +1,107 @@
+// Opening a store: what the engine holds becomes the published state and the index.
+#include "base/bytes.h"
+#include "base/executor.h"
+#include "base/log.h"
+#include "storage/store_impl.h"
+#include "storage/sweeper.h"
+
+namespace kvd::storage {
+namespace {
+
+absl::Status Rot(std::string_view what) {
+  return absl::DataLossError("storage: " + std::string(what) +
+                             "; the database is damaged: restore this member from its peers or a backup");
+}
+
+}  // namespace
+
+StoreImpl::StoreImpl(std::unique_ptr<Engine> engine, base::Executor& background, const StoreOptions& options)
+    : engine_(std::move(engine)), background_(background), options_(options) {}
+
+StoreImpl::~StoreImpl() {
+  if (sweeper_) sweeper_->Stop();
+  writer_.reset();  // its batch is the engine's
+  engine_.reset();
+  if (on_closed_) on_closed_();
+}
+
+absl::Status StoreImpl::Load() {
+  base::Nanos start = background_.clock().Monotonic();
+  MetaState state;
+  std::string bytes;
+  if (engine_->Get(TableKey(Table::kMeta, kStateKey), &bytes) && !DecodeState(bytes, &state)) {
+    return Rot("the record of the applied state is not one of this format");
+  }
+  std::string conf_state;
+  engine_->Get(TableKey(Table::kMeta, kConfStateKey), &conf_state);
+
+  absl::MutexLock lock(&index_mu_);
+  // The live keys come in order; the history then fills in their versions.
+  int64_t live = 0;
+  bool leased = false;
+  auto latest = engine_->NewIterator({.lower = TableKey(Table::kLatest, {}),
+                                      .upper = TableEnd(Table::kLatest),
+                                      .snapshot = nullptr,
+                                      .keep_cached = false});
+  for (; latest->Valid(); latest->Next()) {
+    index_.LoadSortedKey(latest->key().substr(1));
+    ++live;
+  }
+  latest.reset();
+  auto history = engine_->NewIterator({.lower = TableKey(Table::kRevision, {}),
+                                       .upper = TableEnd(Table::kRevision),
+                                       .snapshot = nullptr,
+                                       .keep_cached = false});
+  for (; history->Valid(); history->Next()) {
+    Revision revision;
+    KeyVersion version;
+    KeyValueView kv;
+    if (!DecodeRevisionKey(history->key().substr(1), &revision, &version.tombstone) ||
+        !DecodeKeyValue(history->value(), &kv)) {
+      return Rot("a record of the history does not decode");
+    }
+    if (revision.main > state.revision) return Rot("the history goes beyond the current revision");
+    version.mod_main = revision.main;
+    version.mod_sub = static_cast<uint32_t>(revision.sub);
+    version.create_main = version.tombstone ? 0 : kv.create_revision;
+    version.version = version.tombstone ? 0 : kv.version;
+    version.leased = kv.lease != 0;
+    leased |= version.leased;
+    index_.LoadVersion(kv.key, version);
+  }
+  index_.FinishLoad();
+  if (index_.live_keys() != live) return Rot("the history and the latest records disagree");
+
+  has_leased_keys_ = leased;
+  revision_ = state.revision;
+  compact_revision_ = state.compact_revision;
+  {
+    absl::MutexLock applied(&applied_mu_);
+    applied_ = {state.applied_index, state.applied_term};
+    conf_state_ = conf_state;
+  }
+  writer_ = std::make_unique<Writer>(*this);
+  writer_->state_ = state;
+  sweeper_ = std::make_shared<Sweeper>(*this);
+  int64_t swept = -1;
+  if (engine_->Get(TableKey(Table::kMeta, kSweptRevisionKey), &bytes) && bytes.size() == 8) {
+    swept = static_cast<int64_t>(base::LoadBigEndian64(bytes.data()));
+  }
+  if (swept < state.compact_revision) sweeper_->Request(state.compact_revision, {});
+
+  auto took = background_.clock().Monotonic() - start;
+  KVD_LOG(kInfo, "opened the store", {"revision", state.revision},
+          {"compact-revision", state.compact_revision}, {"applied-index", state.applied_index},
+          {"keys", live}, {"took-ms", static_cast<int64_t>(took.count() / 1'000'000)});
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Store>> Store::Open(std::unique_ptr<Engine> engine, base::Executor& background,
+                                                   const StoreOptions& options) {
+  auto impl = std::make_shared<StoreImpl>(std::move(engine), background, options);
+  absl::Status status = impl->Load();
+  if (!status.ok()) return status;
+  return std::unique_ptr<Store>(new Store(std::move(impl)));
+}
+
+}  // namespace kvd::storage

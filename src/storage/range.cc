@@ -1,0 +1,434 @@
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "base/check.h"
+#include "storage/store_impl.h"
+
+namespace kvd::storage {
+namespace {
+
+// Keys of the index looked at under one hold of its lock.
+constexpr size_t kWalkSlice = 256;
+
+bool HasFilters(const RangeArgs& a) {
+  return a.min_mod_revision != 0 || a.max_mod_revision != 0 || a.min_create_revision != 0 ||
+         a.max_create_revision != 0;
+}
+
+StoreError CheckRevision(int64_t revision, int64_t current, int64_t compact) {
+  if (revision > current) return StoreError::kFutureRevision;
+  if (revision > 0 && revision < compact) return StoreError::kCompacted;
+  return StoreError::kNone;
+}
+
+void AppendKeyOnly(std::string_view key, const KeyVersion& v, std::string* out) {
+  std::string kv;
+  AppendKeyValue(kv, {.key = key,
+                      .create_revision = v.create_main,
+                      .mod_revision = v.mod_main,
+                      .version = v.version,
+                      .value = {},
+                      .lease = 0});
+  AppendBytesField(*out, kKvsField, kv);
+}
+
+}  // namespace
+
+std::optional<View> StoreImpl::OpenView(int64_t revision, bool with_snapshot, StoreError* error,
+                                        const base::KeyInterval* counted, int64_t* count) const {
+  View view;
+  absl::ReaderMutexLock gate(&gate_);
+  view.current = revision_.load(std::memory_order_acquire);
+  view.compact = compact_revision_.load(std::memory_order_acquire);
+  *error = CheckRevision(revision, view.current, view.compact);
+  if (*error != StoreError::kNone) return std::nullopt;
+  view.latest = revision <= 0 || revision == view.current;
+  view.read_revision = view.latest ? view.current : revision;
+  view.pin = pins_.Add(view.read_revision);
+  if (with_snapshot) view.snapshot = engine_->TakeSnapshot();
+  if (counted) *count = view.latest ? Count(view, *counted) : -1;
+  return view;
+}
+
+std::optional<View> StoreImpl::NarrowView(const View& view, int64_t revision, StoreError* error) const {
+  *error = CheckRevision(revision, view.current, view.compact);
+  if (*error != StoreError::kNone) return std::nullopt;
+  View narrow;
+  narrow.current = view.current;
+  narrow.compact = view.compact;
+  narrow.pending = view.pending;
+  narrow.snapshot = view.snapshot;
+  narrow.latest = revision <= 0 || revision == view.read_revision;
+  narrow.read_revision = narrow.latest ? view.read_revision : revision;
+  if (!narrow.latest && view.pending == nullptr) {
+    // A compaction may have passed the revision since the outer view was taken.
+    absl::ReaderMutexLock gate(&gate_);
+    *error = CheckRevision(revision, view.current, compact_revision_.load(std::memory_order_acquire));
+    if (*error != StoreError::kNone) return std::nullopt;
+    narrow.pin = pins_.Add(revision);
+  }
+  return narrow;
+}
+
+std::optional<KeyVersion> StoreImpl::FindLive(const View& view, std::string_view key) const {
+  absl::ReaderMutexLock lock(&index_mu_);
+  const KeyVersion* v = index_.Find(key, view.read_revision);
+  if (v == nullptr || v->tombstone) return std::nullopt;
+  return *v;
+}
+
+void StoreImpl::Fetch(const View& view, const KeyVersion& version,
+                      absl::FunctionRef<void(std::string_view)> use) const {
+  if (view.pending && !view.pending->empty() && version.revision() >= view.pending->front().revision) {
+    auto it = std::lower_bound(view.pending->begin(), view.pending->end(), version.revision(),
+                               [](const Event& e, const Revision& r) { return e.revision < r; });
+    KVD_CHECK(it != view.pending->end() && it->revision == version.revision(), "an event is missing");
+    use(it->kv.view());
+    return;
+  }
+  bool found = engine_->Get(RevisionTableKey(version.revision(), false), use);
+  KVD_CHECK(found, "the index names a revision that the engine does not have");
+}
+
+int64_t StoreImpl::Count(const View& view, const base::KeyInterval& interval) const {
+  if (view.latest) {
+    absl::ReaderMutexLock lock(&index_mu_);
+    if (view.pending) return index_.CountLive(interval);
+    if (revision_.load(std::memory_order_acquire) == view.read_revision) {
+      int64_t count = index_.CountLive(interval);
+      for (const LiveChange& change : unpublished_) {
+        if (interval.Contains(change.key)) count -= change.delta;
+      }
+      return count;
+    }
+  }
+  int64_t count = 0;
+  ForEachLive(view, interval, [&count](std::string_view, const KeyVersion&) {
+    ++count;
+    return true;
+  });
+  return count;
+}
+
+void StoreImpl::ForEachLive(
+    const View& view, const base::KeyInterval& interval,
+    absl::FunctionRef<bool(std::string_view key, const KeyVersion& version)> visit) const {
+  std::string resume, next;
+  bool stopped = false;
+  while (!stopped) {
+    absl::ReaderMutexLock lock(&index_mu_);
+    bool exhausted = index_.Walk(
+        interval, resume, view.read_revision, kWalkSlice,
+        [&](std::string_view key, const KeyVersion& version) {
+          if (visit(key, version)) return true;
+          stopped = true;
+          return false;
+        },
+        &next);
+    if (exhausted) return;
+    std::swap(resume, next);
+  }
+}
+
+RangeReader::RangeReader(const StoreImpl& store, View view, const RangeArgs& args, int64_t count,
+                         std::shared_ptr<const StoreImpl> owner)
+    : owner_(std::move(owner)),
+      store_(store),
+      view_(std::move(view)),
+      args_(args),
+      key_(args.key),
+      range_end_(args.range_end),
+      interval_(base::KeyInterval::FromRequest(key_, range_end_)),
+      count_(count) {
+  args_.key = key_;
+  args_.range_end = range_end_;
+  Start();
+}
+
+RangeReader::~RangeReader() = default;
+
+void RangeReader::Start() {
+  if (count_ < 0) count_ = store_.Count(view_, interval_);
+  if (args_.count_only || count_ == 0) return;
+  bool by_key = args_.sort_target == SortTarget::kKey && args_.sort_order != SortOrder::kDescend;
+  if (!by_key || HasFilters(args_)) {
+    Collect();
+    return;
+  }
+  more_ = args_.limit > 0 && count_ > args_.limit;
+  left_ = more_ ? args_.limit : count_;
+  // The table of latest records is what the engine holds: it lacks what the writer has not committed.
+  bool engine_has_all = view_.latest && (view_.pending == nullptr || view_.pending->empty());
+  if (engine_has_all && !args_.keys_only && !interval_.is_single()) {
+    OpenLatest();
+    mode_ = Mode::kLatest;
+  } else {
+    mode_ = Mode::kIndex;
+  }
+}
+
+bool RangeReader::Passes(const KeyVersion& v) const {
+  if (args_.max_mod_revision != 0 && v.mod_main > args_.max_mod_revision) return false;
+  if (args_.min_mod_revision != 0 && v.mod_main < args_.min_mod_revision) return false;
+  if (args_.max_create_revision != 0 && v.create_main > args_.max_create_revision) return false;
+  if (args_.min_create_revision != 0 && v.create_main < args_.min_create_revision) return false;
+  return true;
+}
+
+void RangeReader::Collect() {
+  size_t limit = args_.limit > 0 ? static_cast<size_t>(args_.limit) : std::numeric_limits<size_t>::max();
+  // Without an order and filters etcd reads limit + 1 keys by key, and sorts these.
+  bool cut_before_sort = args_.sort_order == SortOrder::kNone && !HasFilters(args_);
+  size_t wanted = cut_before_sort && args_.limit > 0 ? limit + 1 : std::numeric_limits<size_t>::max();
+  size_t seen = 0;
+  store_.ForEachLive(view_, interval_, [&](std::string_view key, const KeyVersion& version) {
+    ++seen;
+    if (Passes(version)) refs_.push_back({std::string(key), version, {}});
+    return seen < wanted;
+  });
+  more_ = refs_.size() > limit;
+  SortCollected(std::min(limit, refs_.size()));
+  left_ = static_cast<int64_t>(refs_.size());
+  mode_ = refs_.empty() ? Mode::kDone : Mode::kCollected;
+}
+
+// Sorts the collected keys and keeps the first `keep`. Equal ones stand in the order of their keys.
+void RangeReader::SortCollected(size_t keep) {
+  bool descend = args_.sort_order == SortOrder::kDescend;
+  auto by = [&](auto field) {
+    std::partial_sort(refs_.begin(), refs_.begin() + static_cast<ptrdiff_t>(keep), refs_.end(),
+                      [&](const Ref& a, const Ref& b) {
+                        auto x = field(a), y = field(b);
+                        if (x != y) return descend ? y < x : x < y;
+                        return a.key < b.key;
+                      });
+  };
+  switch (args_.sort_target) {
+    case SortTarget::kKey:
+      if (descend) std::reverse(refs_.begin(), refs_.end());
+      break;
+    case SortTarget::kVersion:
+      by([](const Ref& r) { return r.version.version; });
+      break;
+    case SortTarget::kCreate:
+      by([](const Ref& r) { return r.version.create_main; });
+      break;
+    case SortTarget::kMod:
+      by([](const Ref& r) { return r.version.mod_main; });
+      break;
+    case SortTarget::kValue:
+      for (Ref& ref : refs_) {
+        store_.Fetch(view_, ref.version, [&ref](std::string_view record) { ref.record.assign(record); });
+      }
+      by([](const Ref& r) {
+        KeyValueView kv;
+        DecodeKeyValue(r.record, &kv);
+        return kv.value;
+      });
+      break;
+  }
+  refs_.resize(keep);
+}
+
+void RangeReader::OpenLatest() {
+  IteratorOptions options;
+  options.lower = TableKey(Table::kLatest, interval_.start());
+  if (interval_.is_single()) {
+    options.upper = options.lower + '\0';
+  } else if (interval_.is_open()) {
+    options.upper = TableEnd(Table::kLatest);
+  } else {
+    options.upper = TableKey(Table::kLatest, interval_.end());
+  }
+  options.snapshot = view_.snapshot.get();
+  latest_ = store_.engine_->NewIterator(options);
+}
+
+size_t RangeReader::Next(size_t max_keys, size_t max_bytes, std::string* out) {
+  if (max_keys == 0) max_keys = std::numeric_limits<size_t>::max();
+  if (max_bytes == 0) max_bytes = std::numeric_limits<size_t>::max();
+  max_bytes = std::min(max_bytes, std::numeric_limits<size_t>::max() - out->size());
+  switch (mode_) {
+    case Mode::kDone:
+      return 0;
+    case Mode::kLatest:
+      return NextLatest(max_keys, max_bytes, out);
+    case Mode::kIndex:
+    case Mode::kCollected:
+      return NextRefs(max_keys, max_bytes, out);
+  }
+  return 0;
+}
+
+size_t RangeReader::NextLatest(size_t max_keys, size_t max_bytes, std::string* out) {
+  size_t given = 0, stop = out->size() + max_bytes;
+  while (left_ > 0 && given < max_keys && out->size() < stop) {
+    KVD_CHECK(latest_->Valid(), "the index counts more keys than the engine has");
+    AppendBytesField(*out, kKvsField, latest_->value());
+    latest_->Next();
+    ++given;
+    --left_;
+  }
+  if (left_ == 0) {
+    mode_ = Mode::kDone;
+    latest_.reset();
+  }
+  return given;
+}
+
+// Makes refs_[next_ref_] the next key of the index. False at the end.
+bool RangeReader::NextIndexRef() {
+  if (next_ref_ < refs_.size()) return true;
+  refs_.clear();
+  next_ref_ = 0;
+  size_t wanted = static_cast<size_t>(std::min<int64_t>(left_, kWalkSlice));
+  while (refs_.empty() && !index_exhausted_) {
+    std::string next;
+    absl::ReaderMutexLock lock(&store_.index_mu_);
+    index_exhausted_ = store_.index_.Walk(
+        interval_, resume_, view_.read_revision, wanted,
+        [&](std::string_view key, const KeyVersion& version) {
+          refs_.push_back({std::string(key), version, {}});
+          return true;
+        },
+        &next);
+    resume_ = std::move(next);
+  }
+  return !refs_.empty();
+}
+
+size_t RangeReader::NextRefs(size_t max_keys, size_t max_bytes, std::string* out) {
+  size_t given = 0, stop = out->size() + max_bytes;
+  while (left_ > 0 && given < max_keys && out->size() < stop) {
+    bool have = mode_ == Mode::kCollected ? next_ref_ < refs_.size() : NextIndexRef();
+    KVD_CHECK(have, "the index has fewer keys than it counted");
+    Emit(refs_[next_ref_++], out);
+    ++given;
+    --left_;
+  }
+  if (left_ == 0) {
+    mode_ = Mode::kDone;
+    refs_ = {};
+    latest_.reset();
+  }
+  return given;
+}
+
+void RangeReader::Emit(const Ref& ref, std::string* out) {
+  if (!ref.record.empty()) {
+    if (!args_.keys_only) {
+      AppendBytesField(*out, kKvsField, ref.record);
+      return;
+    }
+    KeyValueView kv;
+    DecodeKeyValue(ref.record, &kv);
+    kv.value = {};
+    std::string stripped;
+    AppendKeyValue(stripped, kv);
+    AppendBytesField(*out, kKvsField, stripped);
+    return;
+  }
+  if (args_.keys_only) {
+    AppendKeyOnly(ref.key, ref.version, out);
+  } else {
+    EmitRecord(ref, out);
+  }
+}
+
+// A walk by key of the past finds most records where they are latest still, in order; the others it fetches.
+void RangeReader::EmitRecord(const Ref& ref, std::string* out) {
+  constexpr int kSteps = 8;
+  if (mode_ == Mode::kIndex && !interval_.is_single() && view_.pending == nullptr) {
+    std::string wanted = TableKey(Table::kLatest, ref.key);
+    if (!latest_) {
+      OpenLatest();
+      if (latest_->Valid() && latest_->key() < wanted) latest_->Seek(wanted);
+    }
+    for (int i = 0; i < kSteps && latest_->Valid() && latest_->key() < wanted; ++i) latest_->Next();
+    if (latest_->Valid() && latest_->key() < wanted) latest_->Seek(wanted);
+    if (latest_->Valid() && latest_->key() == wanted) {
+      KeyValueView kv;
+      DecodeKeyValue(latest_->value(), &kv);
+      if (kv.mod_revision == ref.version.mod_main) {
+        AppendBytesField(*out, kKvsField, latest_->value());
+        return;
+      }
+    }
+  }
+  store_.Fetch(view_, ref.version,
+               [out](std::string_view record) { AppendBytesField(*out, kKvsField, record); });
+}
+
+void RangeReader::AppendRest(std::string* out) {
+  while (!done()) Next(0, 0, out);
+  AppendVarintField(*out, 3, more_ ? 1 : 0);
+  AppendVarintField(*out, 4, count_);
+}
+
+std::unique_ptr<RangeCursor> Store::OpenRange(const RangeArgs& args, StoreError* error) const {
+  std::shared_ptr<StoreImpl> impl = Impl();
+  base::KeyInterval interval = base::KeyInterval::FromRequest(args.key, args.range_end);
+  int64_t count = -1;
+  std::optional<View> view =
+      impl->OpenView(args.revision, !interval.is_single() && !args.count_only, error, &interval, &count);
+  if (!view) return nullptr;
+  return std::make_unique<RangeReader>(*impl, *std::move(view), args, count, impl);
+}
+
+namespace {
+
+// One key, the latest, as it is stored: one look-up in the engine and none in the index. False: ask
+// otherwise.
+bool GetLatest(const StoreImpl& store, const RangeArgs& args, OpResult* result) {
+  if (!args.range_end.empty() || args.revision > 0 || args.keys_only || args.count_only || HasFilters(args)) {
+    return false;
+  }
+  int64_t revision = store.revision_.load(std::memory_order_acquire);
+  bool current = false;
+  store.engine_->Get(TableKey(Table::kLatest, args.key), [&](std::string_view record) {
+    KeyValueView kv;
+    KVD_CHECK(DecodeKeyValue(record, &kv), "a stored record does not decode");
+    if (kv.mod_revision > revision) return;  // of a batch that is being published
+    current = true;
+    AppendBytesField(result->body, kKvsField, record);
+  });
+  if (!current) return false;
+  AppendVarintField(result->body, 4, 1);
+  result->revision = revision;
+  result->count = 1;
+  return true;
+}
+
+}  // namespace
+
+void Store::Range(const RangeArgs& args, OpResult* result) const {
+  std::shared_ptr<StoreImpl> impl = Impl();
+  if (GetLatest(*impl, args, result)) return;
+  base::KeyInterval interval = base::KeyInterval::FromRequest(args.key, args.range_end);
+  int64_t count = -1;
+  std::optional<View> view = impl->OpenView(args.revision, !interval.is_single() && !args.count_only,
+                                            &result->error, &interval, &count);
+  if (!view) {
+    result->revision = impl->revision_.load(std::memory_order_acquire);
+    return;
+  }
+  RangeReader reader(*impl, *std::move(view), args, count);
+  reader.AppendRest(&result->body);
+  result->revision = reader.header_revision();
+  result->count = reader.count();
+  result->more = reader.more();
+}
+
+bool Store::GetAt(std::string_view key, int64_t revision, std::string* record) const {
+  std::shared_ptr<StoreImpl> impl = Impl();
+  StoreError error;
+  std::optional<View> view = impl->OpenView(revision, false, &error);
+  if (!view) return false;
+  std::optional<KeyVersion> version = impl->FindLive(*view, key);
+  if (!version) return false;
+  impl->Fetch(*view, *version, [record](std::string_view bytes) { record->append(bytes); });
+  return true;
+}
+
+}  // namespace kvd::storage

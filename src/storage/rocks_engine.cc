@@ -1,0 +1,249 @@
+#include <rocksdb/cache.h>
+#include <rocksdb/db.h>
+#include <rocksdb/filter_policy.h>
+#include <rocksdb/listener.h>
+#include <rocksdb/rate_limiter.h>
+#include <rocksdb/sst_partitioner.h>
+#include <rocksdb/table.h>
+#include <rocksdb/utilities/checkpoint.h>
+#include <rocksdb/write_batch.h>
+
+#include <cstdlib>
+#include <utility>
+
+#include "base/log.h"
+#include "storage/engine.h"
+
+namespace kvd::storage {
+namespace {
+
+rocksdb::Slice ToSlice(std::string_view s) {
+  return rocksdb::Slice(s.data(), s.size());
+}
+std::string_view ToView(const rocksdb::Slice& s) {
+  return std::string_view(s.data(), s.size());
+}
+
+// What the engine holds cannot be read or written any more: nobody above can go on.
+[[noreturn]] void FailStop(std::string_view operation, const rocksdb::Status& status) {
+  KVD_LOG(kFatal, "storage engine failed; stopping", {"operation", operation}, {"error", status.ToString()});
+  base::FlushLogging();
+  std::abort();
+}
+
+void MustSucceed(std::string_view operation, const rocksdb::Status& status) {
+  if (!status.ok()) FailStop(operation, status);
+}
+
+class FailStopListener final : public rocksdb::EventListener {
+ public:
+  void OnBackgroundError(rocksdb::BackgroundErrorReason reason, rocksdb::Status* status) override {
+    FailStop("background work " + std::to_string(static_cast<int>(reason)), *status);
+  }
+};
+
+class RocksBatch final : public WriteBatch {
+ public:
+  void Put(std::string_view key, std::string_view value) override {
+    MustSucceed("batch put", batch.Put(ToSlice(key), ToSlice(value)));
+  }
+  void Delete(std::string_view key) override { MustSucceed("batch delete", batch.Delete(ToSlice(key))); }
+  void Clear() override { batch.Clear(); }
+  size_t count() const override { return static_cast<size_t>(batch.Count()); }
+
+  rocksdb::WriteBatch batch;
+};
+
+class RocksSnapshot final : public EngineSnapshot {
+ public:
+  explicit RocksSnapshot(rocksdb::DB* db) : snapshot(db->GetSnapshot()), db_(db) {}
+  ~RocksSnapshot() override { db_->ReleaseSnapshot(snapshot); }
+
+  const rocksdb::Snapshot* const snapshot;
+
+ private:
+  rocksdb::DB* const db_;
+};
+
+class RocksIterator final : public EngineIterator {
+ public:
+  RocksIterator(rocksdb::DB* db, const IteratorOptions& options)
+      : lower_(options.lower), upper_(options.upper), lower_slice_(lower_), upper_slice_(upper_) {
+    rocksdb::ReadOptions read;
+    read.iterate_lower_bound = &lower_slice_;
+    if (!upper_.empty()) read.iterate_upper_bound = &upper_slice_;
+    if (options.snapshot) read.snapshot = static_cast<const RocksSnapshot*>(options.snapshot)->snapshot;
+    read.fill_cache = options.keep_cached;
+    if (!options.keep_cached) read.readahead_size = 1 << 20;
+    it_.reset(db->NewIterator(read));
+    it_->SeekToFirst();
+    CheckStatus();
+  }
+  bool Valid() const override { return it_->Valid(); }
+  void Next() override {
+    it_->Next();
+    CheckStatus();
+  }
+  void Seek(std::string_view key) override {
+    it_->Seek(ToSlice(key));
+    CheckStatus();
+  }
+  std::string_view key() const override { return ToView(it_->key()); }
+  std::string_view value() const override { return ToView(it_->value()); }
+
+ private:
+  void CheckStatus() {
+    if (!it_->Valid()) MustSucceed("iterate", it_->status());
+  }
+
+  const std::string lower_;
+  const std::string upper_;
+  const rocksdb::Slice lower_slice_;
+  const rocksdb::Slice upper_slice_;
+  std::unique_ptr<rocksdb::Iterator> it_;
+};
+
+class RocksEngine final : public Engine {
+ public:
+  explicit RocksEngine(std::unique_ptr<rocksdb::DB> db) : db_(std::move(db)) {
+    write_.disableWAL = true;
+    persisted_.read_tier = rocksdb::kPersistedTier;
+    flush_.wait = true;
+    flush_.allow_write_stall = true;
+  }
+  ~RocksEngine() override {
+    // What is still in memory goes to disk, so that a clean stop leaves nothing to replay.
+    rocksdb::Status status = db_->Flush(flush_);
+    if (status.ok()) status = db_->Close();
+    if (!status.ok()) KVD_LOG(kError, "failed to close the storage engine", {"error", status.ToString()});
+  }
+
+  std::unique_ptr<WriteBatch> NewBatch() override { return std::make_unique<RocksBatch>(); }
+  void Write(WriteBatch& batch) override {
+    MustSucceed("write", db_->Write(write_, &static_cast<RocksBatch&>(batch).batch));
+  }
+  bool Get(std::string_view key, absl::FunctionRef<void(std::string_view)> use,
+           const EngineSnapshot* snapshot) override {
+    rocksdb::ReadOptions read;
+    if (snapshot) read.snapshot = static_cast<const RocksSnapshot*>(snapshot)->snapshot;
+    rocksdb::PinnableSlice value;
+    rocksdb::Status status = db_->Get(read, db_->DefaultColumnFamily(), ToSlice(key), &value);
+    if (status.IsNotFound()) return false;
+    MustSucceed("get", status);
+    use(ToView(value));
+    return true;
+  }
+  bool GetPersisted(std::string_view key, std::string* value) override {
+    rocksdb::Status status = db_->Get(persisted_, ToSlice(key), value);
+    if (status.IsNotFound()) return false;
+    MustSucceed("get persisted", status);
+    return true;
+  }
+  std::unique_ptr<EngineIterator> NewIterator(const IteratorOptions& options) override {
+    return std::make_unique<RocksIterator>(db_.get(), options);
+  }
+  std::unique_ptr<EngineSnapshot> TakeSnapshot() override {
+    return std::make_unique<RocksSnapshot>(db_.get());
+  }
+  void Flush() override { MustSucceed("flush", db_->Flush(flush_)); }
+  absl::Status Checkpoint(const std::string& directory) override {
+    rocksdb::Checkpoint* raw = nullptr;
+    rocksdb::Status status = rocksdb::Checkpoint::Create(db_.get(), &raw);
+    std::unique_ptr<rocksdb::Checkpoint> checkpoint(raw);
+    if (status.ok()) status = checkpoint->CreateCheckpoint(directory);
+    return status.ok() ? absl::OkStatus() : absl::InternalError(directory + ": " + status.ToString());
+  }
+  void CompactRange(std::string_view lower, std::string_view upper) override {
+    rocksdb::CompactRangeOptions options;
+    options.exclusive_manual_compaction = false;
+    options.bottommost_level_compaction = rocksdb::BottommostLevelCompaction::kForceOptimized;
+    rocksdb::Slice from = ToSlice(lower), to = ToSlice(upper);
+    rocksdb::Status status =
+        db_->CompactRange(options, lower.empty() ? nullptr : &from, upper.empty() ? nullptr : &to);
+    if (!status.ok() && !status.IsIncomplete()) FailStop("compact", status);
+  }
+  EngineSizes Sizes() override {
+    EngineSizes sizes;
+    db_->GetIntProperty(rocksdb::DB::Properties::kTotalSstFilesSize, &sizes.disk_bytes);
+    db_->GetIntProperty(rocksdb::DB::Properties::kEstimateLiveDataSize, &sizes.live_bytes);
+    db_->GetIntProperty(rocksdb::DB::Properties::kCurSizeAllMemTables, &sizes.memory_bytes);
+    return sizes;
+  }
+
+ private:
+  std::unique_ptr<rocksdb::DB> db_;
+  rocksdb::WriteOptions write_;
+  rocksdb::ReadOptions persisted_;
+  rocksdb::FlushOptions flush_;
+};
+
+rocksdb::Options MakeOptions(const RocksOptions& in) {
+  rocksdb::Options o;
+  o.create_if_missing = in.create_if_missing;
+  o.paranoid_checks = true;
+  o.listeners.push_back(std::make_shared<FailStopListener>());
+
+  // One writer at a time, and our own log before it.
+  o.allow_concurrent_memtable_write = false;
+  o.enable_pipelined_write = false;
+  o.avoid_flush_during_shutdown = false;
+  o.write_buffer_size = in.write_buffer_bytes;
+  o.max_write_buffer_number = in.max_write_buffers;
+  o.min_write_buffer_number_to_merge = 1;
+
+  o.max_background_jobs = in.max_background_jobs;
+  o.max_subcompactions = 1;
+  o.compaction_style = rocksdb::kCompactionStyleLevel;
+  o.level_compaction_dynamic_level_bytes = true;
+  o.max_bytes_for_level_base = in.level_base_bytes;
+  o.target_file_size_base = in.target_file_bytes;
+  o.level0_file_num_compaction_trigger = 4;
+  o.level0_slowdown_writes_trigger = 20;
+  o.level0_stop_writes_trigger = 36;
+  // Files end where a table ends, so that history can be moved or dropped whole.
+  o.sst_partitioner_factory = rocksdb::NewSstPartitionerFixedPrefixFactory(1);
+  o.compression_per_level = {rocksdb::kNoCompression,  rocksdb::kNoCompression,  rocksdb::kLZ4Compression,
+                             rocksdb::kLZ4Compression, rocksdb::kLZ4Compression, rocksdb::kLZ4Compression,
+                             rocksdb::kLZ4Compression};
+  o.bottommost_compression = rocksdb::kZSTD;
+  if (in.write_rate_bytes_per_second > 0) {
+    o.rate_limiter.reset(rocksdb::NewGenericRateLimiter(static_cast<int64_t>(in.write_rate_bytes_per_second),
+                                                        100'000, 10, rocksdb::RateLimiter::Mode::kWritesOnly,
+                                                        /*auto_tuned=*/true));
+  }
+  o.bytes_per_sync = 1 << 20;
+  o.max_open_files = -1;
+  o.keep_log_file_num = 4;
+  o.max_log_file_size = 4 << 20;
+
+  rocksdb::BlockBasedTableOptions table;
+  table.format_version = 5;
+  table.block_size = 16 << 10;
+  table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
+  table.block_cache = rocksdb::NewLRUCache(in.block_cache_bytes, /*num_shard_bits=*/-1);
+  table.cache_index_and_filter_blocks = true;
+  table.pin_l0_filter_and_index_blocks_in_cache = true;
+  o.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
+  return o;
+}
+
+absl::Status OpenError(const std::string& path, const rocksdb::Status& status) {
+  std::string text = path + ": " + status.ToString();
+  if (status.IsCorruption()) return absl::DataLossError(text);
+  if (status.IsInvalidArgument()) return absl::NotFoundError(text);
+  if (status.IsIOError() && text.find("lock") != std::string::npos)
+    return absl::FailedPreconditionError(text);
+  return absl::InternalError(text);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Engine>> OpenRocksEngine(const std::string& path,
+                                                        const RocksOptions& options) {
+  rocksdb::DB* raw = nullptr;
+  rocksdb::Status status = rocksdb::DB::Open(MakeOptions(options), path, &raw);
+  if (!status.ok()) return OpenError(path, status);
+  return std::make_unique<RocksEngine>(std::unique_ptr<rocksdb::DB>(raw));
+}
+
+}  // namespace kvd::storage

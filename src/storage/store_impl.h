@@ -1,0 +1,208 @@
+// The parts of a Store: what is published, the index, what long reads pin, and the writer's state. Each
+// activity has a file of its own: apply.cc, txn.cc, range.cc, history.cc, hash.cc, sweeper.cc, image.cc,
+// open.cc.
+//
+// Locks, in the order of taking: gate_, index_mu_, then the others, each alone.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/synchronization/mutex.h"
+#include "base/key_interval.h"
+#include "storage/engine.h"
+#include "storage/event.h"
+#include "storage/key_index.h"
+#include "storage/meta.h"
+#include "storage/pins.h"
+#include "storage/store.h"
+
+namespace kvd::storage {
+
+class Sweeper;
+class Writer;
+
+// The state that one read stands on.
+struct View {
+  // Versions up to this one are seen.
+  int64_t read_revision = 0;
+  // The newest that may be asked for; and of the header.
+  int64_t current = 0;
+  int64_t compact = -1;
+  // True if read_revision was the newest state when the view was made.
+  bool latest = true;
+  // The writer's events that are not in the engine yet; null for readers.
+  const std::vector<Event>* pending = nullptr;
+  // The engine's state at `current`, if an interval is read; null: the engine as it is.
+  std::shared_ptr<EngineSnapshot> snapshot;
+  Pins::Pin pin;
+};
+
+class StoreImpl {
+ public:
+  StoreImpl(std::unique_ptr<Engine> engine, base::Executor& background, const StoreOptions& options);
+  ~StoreImpl();
+
+  absl::Status Load();
+
+  // --- Views (range.cc). ---
+  // A reader's view at `revision` (<= 0: the latest). With `counted`, *count is the number of its keys that
+  // live then. Null error is not allowed.
+  std::optional<View> OpenView(int64_t revision, bool with_snapshot, StoreError* error,
+                               const base::KeyInterval* counted = nullptr, int64_t* count = nullptr) const;
+  // `view` at an explicit revision of a request within it.
+  std::optional<View> NarrowView(const View& view, int64_t revision, StoreError* error) const;
+  // The version of `key` that lives in the view.
+  std::optional<KeyVersion> FindLive(const View& view, std::string_view key) const;
+  // Its record. REQUIRES: the version is one of the view.
+  void Fetch(const View& view, const KeyVersion& version,
+             absl::FunctionRef<void(std::string_view)> use) const;
+  int64_t Count(const View& view, const base::KeyInterval& interval) const;
+  // Walks the live keys of the view in slices; the index is not locked between them.
+  void ForEachLive(const View& view, const base::KeyInterval& interval,
+                   absl::FunctionRef<bool(std::string_view key, const KeyVersion& version)> visit) const;
+
+  void Publish(const MetaState& state, const std::string* conf_state);
+
+  std::unique_ptr<Engine> engine_;  // never null, never another
+  base::Executor& background_;
+  const StoreOptions options_;
+
+  // Shared: taking a consistent view of engine and index. Exclusive: the engine write of a commit and its
+  // publication, so that a view sees all of a batch or nothing.
+  mutable absl::Mutex gate_;
+  // Exclusive: one change of the index, or one slice of a sweep.
+  mutable absl::Mutex index_mu_ ABSL_ACQUIRED_AFTER(gate_);
+  KeyIndex index_ ABSL_GUARDED_BY(index_mu_);
+  // Keys that the unpublished part of the index brought to life (+1) or killed (-1): counts of readers take
+  // it back.
+  struct LiveChange {
+    base::SharedBytes kv;
+    std::string_view key;
+    int delta;
+  };
+  std::vector<LiveChange> unpublished_ ABSL_GUARDED_BY(index_mu_);
+
+  // Published, in this order: a reader that sees the applied index sees the revision of it too.
+  std::atomic<int64_t> revision_{1};
+  std::atomic<int64_t> compact_revision_{-1};
+  mutable absl::Mutex applied_mu_;
+  AppliedState applied_ ABSL_GUARDED_BY(applied_mu_);
+  std::string conf_state_ ABSL_GUARDED_BY(applied_mu_);
+
+  mutable Pins pins_;
+  std::atomic<bool> has_leased_keys_{false};  // since the load: maybe
+  std::unique_ptr<Writer> writer_;
+  std::shared_ptr<Sweeper> sweeper_;
+  absl::AnyInvocable<void()> on_closed_;
+};
+
+struct Store::Current {
+  mutable absl::Mutex mu;
+  std::shared_ptr<StoreImpl> impl ABSL_GUARDED_BY(mu);
+};
+
+// Reads an interval of a view (range.cc).
+class RangeReader final : public RangeCursor {
+ public:
+  // `count` < 0: not known yet. `owner`, if any, keeps `store` alive.
+  RangeReader(const StoreImpl& store, View view, const RangeArgs& args, int64_t count,
+              std::shared_ptr<const StoreImpl> owner = nullptr);
+  ~RangeReader() override;
+
+  int64_t revision() const override { return view_.read_revision; }
+  int64_t header_revision() const override { return view_.current; }
+  int64_t count() const override { return count_; }
+  bool more() const override { return more_; }
+  bool done() const override { return mode_ == Mode::kDone; }
+  size_t Next(size_t max_keys, size_t max_bytes, std::string* out) override;
+  // All of it and the fields after the kvs.
+  void AppendRest(std::string* out);
+
+ private:
+  enum class Mode { kDone, kLatest, kIndex, kCollected };
+  struct Ref {
+    std::string key;
+    KeyVersion version;
+    std::string record;  // only where sorting needs the value
+  };
+
+  void Start();
+  void Collect();
+  void SortCollected(size_t keep);
+  bool Passes(const KeyVersion& version) const;
+  void OpenLatest();
+  bool NextIndexRef();
+  void Emit(const Ref& ref, std::string* out);
+  void EmitRecord(const Ref& ref, std::string* out);
+  size_t NextLatest(size_t max_keys, size_t max_bytes, std::string* out);
+  size_t NextRefs(size_t max_keys, size_t max_bytes, std::string* out);
+
+  const std::shared_ptr<const StoreImpl> owner_;
+  const StoreImpl& store_;
+  View view_;
+  RangeArgs args_;
+  std::string key_;
+  std::string range_end_;
+  base::KeyInterval interval_;
+  int64_t count_;
+  bool more_ = false;
+  int64_t left_ = 0;  // keys still to give out
+  Mode mode_ = Mode::kDone;
+
+  std::unique_ptr<EngineIterator> latest_;  // over the table of latest records
+  std::vector<Ref> refs_;                   // all of them, or the next slice of the index
+  size_t next_ref_ = 0;
+  std::string resume_;
+  bool index_exhausted_ = false;
+};
+
+// The writer's half: operations on the index and on the batch, in order. Apply thread only (apply.cc).
+class Writer {
+ public:
+  explicit Writer(StoreImpl& store);
+
+  // One write transaction: operations between the two share a main revision. End gives the header's revision.
+  void Begin();
+  int64_t End();
+  bool changed() const { return sub_ > 0; }
+  // The header's revision within a transaction.
+  int64_t header_revision() const { return state_.revision + (changed() ? 1 : 0); }
+  View ViewNow() const;
+
+  StoreError CheckLease(int64_t lease) const;
+  // REQUIRES: Begin. Errors: kKeyNotFound. With prev_kv the previous record, if any, is appended to *prev_kv.
+  StoreError Put(const PutArgs& args, std::string* prev_kv);
+  // Deletes the live keys of the interval; appends their records as `prev_kvs` fields if prev_kvs is not
+  // null.
+  int64_t Delete(const base::KeyInterval& interval, std::string* prev_kvs);
+  bool DeleteKey(std::string_view key);
+  StoreError Compact(int64_t revision, absl::AnyInvocable<void()> on_swept);
+  void Commit(AppliedState applied);
+
+  StoreImpl& store_;
+  StoreObserver* observer_ = nullptr;
+  LeaseBinder* binder_ = nullptr;
+  std::unique_ptr<WriteBatch> batch_;
+  MetaState state_;  // with what is not published yet
+  std::vector<Event> events_;
+  std::optional<std::string> conf_state_;
+
+ private:
+  void Append(Event event, const KeyVersion& version, bool was_live, std::string_view record);
+  void Tombstone(std::string_view key, const KeyVersion& old);
+
+  int64_t sub_ = 0;
+  bool compacted_ = false;
+  std::vector<absl::AnyInvocable<void()>> on_swept_;
+  std::string key_buffer_;
+};
+
+// A key-value pair as RangeResponse.kvs or DeleteRangeResponse.prev_kvs.
+inline constexpr int kKvsField = 2;
+inline constexpr int kPrevKvsField = 3;
+
+}  // namespace kvd::storage

@@ -1,0 +1,131 @@
+#include "storage/sweeper.h"
+
+#include <iterator>
+#include <utility>
+
+#include "base/bytes.h"
+#include "base/log.h"
+#include "storage/store_impl.h"
+
+namespace kvd::storage {
+namespace {
+
+// Keys looked at under one hold of the index's lock, and in one slice.
+constexpr size_t kKeysPerHold = 128;
+constexpr size_t kKeysPerSlice = 20'000;
+
+}  // namespace
+
+Sweeper::Sweeper(StoreImpl& store) : store_(store) {}
+
+void Sweeper::Request(int64_t compact_revision, std::vector<absl::AnyInvocable<void()>> done) {
+  {
+    absl::MutexLock lock(&mu_);
+    if (compact_revision > requested_) requested_ = compact_revision;
+    std::move(done.begin(), done.end(), std::back_inserter(waiting_));
+    again_ = scheduled_;
+    if (scheduled_) return;
+    scheduled_ = true;
+  }
+  Schedule(base::Nanos(0));
+}
+
+void Sweeper::Schedule(base::Nanos delay) {
+  auto slice = [self = shared_from_this()] { self->RunSlice(); };
+  if (delay.count() == 0) {
+    store_.background_.Post(std::move(slice));
+  } else {
+    store_.background_.PostAfter(delay, std::move(slice));
+  }
+}
+
+void Sweeper::Stop() {
+  absl::MutexLock lock(&slice_mu_);
+  stopped_ = true;
+}
+
+void Sweeper::RunSlice() {
+  std::vector<absl::AnyInvocable<void()>> done;
+  {
+    absl::MutexLock slice(&slice_mu_);
+    if (stopped_) return;
+    if (!in_pass_) BeginPass();
+    if (!SweepSlice()) {
+      Schedule(base::Nanos(store_.options_.sweep_pause_ns));
+      return;
+    }
+    EndPass();
+    done = std::exchange(done_, {});
+  }
+  for (auto& task : done) task();
+}
+
+void Sweeper::BeginPass() {
+  absl::MutexLock lock(&mu_);
+  in_pass_ = true;
+  revision_ = requested_;
+  done_ = std::exchange(waiting_, {});
+  resume_.clear();
+  kept_for_pins_ = false;
+  dropped_ = 0;
+  started_ = store_.background_.clock().Monotonic();
+}
+
+// True if it reached the last key.
+bool Sweeper::SweepSlice() {
+  std::vector<DeadVersion> dead;
+  bool at_end = false;
+  size_t looked = 0;
+  std::vector<int64_t> pins = store_.pins_.Revisions();
+  while (!at_end && looked < kKeysPerSlice &&
+         dead.size() < static_cast<size_t>(store_.options_.sweep_batch_revisions)) {
+    absl::MutexLock lock(&store_.index_mu_);
+    std::string next;
+    at_end = store_.index_.Sweep(revision_, pins, resume_, kKeysPerHold, &dead, &kept_for_pins_, &next);
+    resume_ = std::move(next);
+    looked += kKeysPerHold;
+  }
+  if (!dead.empty()) {
+    std::unique_ptr<WriteBatch> batch = store_.engine_->NewBatch();
+    for (const DeadVersion& v : dead) batch->Delete(RevisionTableKey(v.revision, v.tombstone));
+    store_.engine_->Write(*batch);
+    dropped_ += dead.size();
+  }
+  return at_end;
+}
+
+void Sweeper::EndPass() {
+  in_pass_ = false;
+  if (kept_for_pins_) {
+    // What long reads still need goes when they end.
+    store_.pins_.OnDropBelow(revision_, [weak = weak_from_this(), revision = revision_] {
+      if (auto self = weak.lock()) self->Request(revision, {});
+    });
+  } else {
+    std::string swept;
+    base::AppendBigEndian64(swept, static_cast<uint64_t>(revision_));
+    std::unique_ptr<WriteBatch> batch = store_.engine_->NewBatch();
+    batch->Put(TableKey(Table::kMeta, kSweptRevisionKey), swept);
+    store_.engine_->Write(*batch);
+  }
+  auto took = store_.background_.clock().Monotonic() - started_;
+  KVD_LOG(kInfo, "finished scheduled compaction", {"compact-revision", revision_}, {"dropped", dropped_},
+          {"took-ms", static_cast<int64_t>(took.count() / 1'000'000)});
+  bool again;
+  {
+    absl::MutexLock lock(&mu_);
+    again = requested_ > revision_ || !waiting_.empty() || again_;
+    again_ = false;
+    scheduled_ = again;
+  }
+  if (again) Schedule(base::Nanos(0));
+}
+
+void Sweeper::HintCompaction() {
+  store_.background_.Post([self = shared_from_this()] {
+    absl::MutexLock slice(&self->slice_mu_);
+    if (!self->stopped_) self->store_.engine_->CompactRange({}, {});
+  });
+}
+
+}  // namespace kvd::storage
