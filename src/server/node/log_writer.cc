@@ -1,0 +1,154 @@
+#include "server/node/log_writer.h"
+
+#include <cstdlib>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/log.h"
+#include "server/node/raft_convert.h"
+#include "wal/wal.h"
+
+namespace kvd::server {
+namespace {
+
+constexpr base::Nanos kSpaceRetry = std::chrono::milliseconds(500);
+constexpr base::Nanos kSlowSync = std::chrono::seconds(1);
+
+wal::HardState ToWal(const raft::HardState& hard) {
+  return {hard.term, hard.vote, hard.commit};
+}
+
+wal::SnapshotMarker ToWal(const raft::SnapshotMeta& meta) {
+  return {meta.index, meta.term, EncodeConfState(meta.conf_state)};
+}
+
+}  // namespace
+
+LogWriter::LogWriter(wal::Wal& wal, raft::HardState hard, base::Executor& executor, RaftTransport& transport)
+    : wal_(wal), executor_(executor), transport_(transport), hard_(hard) {}
+
+LogWriter::~LogWriter() = default;
+
+void LogWriter::Submit(Job job) {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    queued_.push_back(std::move(job));
+    if (scheduled_) return;
+    scheduled_ = true;
+  }
+  executor_.Post([this] { WriteQueued(); });
+}
+
+base::Nanos LogWriter::stalled_for() const {
+  int64_t since = busy_since_.load(std::memory_order_acquire);
+  return since == 0 ? base::Nanos(0) : executor_.clock().Monotonic() - base::Nanos(since);
+}
+
+// A full disk is waited for; any other failure of the log is final.
+LogWriter::Outcome LogWriter::Check(const absl::Status& status) {
+  if (status.ok()) return Outcome::kWritten;
+  if (status.code() == absl::StatusCode::kResourceExhausted) {
+    if (!waiting_for_space_) {
+      KVD_LOG(kError, "the disk of the log is full; writes wait until there is room", {"error", status});
+    }
+    waiting_for_space_ = true;
+    return Outcome::kNoSpace;
+  }
+  KVD_LOG(kFatal, "the log cannot be written; stopping, since what was written may be lost",
+          {"error", status});
+  base::FlushLogging();
+  std::abort();
+}
+
+LogWriter::Outcome LogWriter::Write(const Job& job) {
+  std::vector<wal::Entry> entries;
+  entries.reserve(job.entries.size());
+  for (const raft::Entry& e : job.entries) {
+    entries.push_back({e.index, e.term, static_cast<int32_t>(e.type), e.data});
+  }
+  if (job.hard) hard_ = *job.hard;
+  wal::HardState hard = ToWal(hard_);
+  if (job.snapshot != nullptr) {
+    // The marker first: a commit index that the log does not reach would look like a loss after a crash in
+    // between.
+    if (Outcome o = Check(wal_.SaveSnapshot(ToWal(job.snapshot->meta))); o != Outcome::kWritten) return o;
+  }
+  return Check(wal_.Append(job.hard ? &hard : nullptr, entries));
+}
+
+absl::Status LogWriter::SaveMarker(const raft::SnapshotMeta& marker) {
+  // A marker counts only if the log also says that its index is committed.
+  if (hard_.commit < marker.index) {
+    hard_.commit = marker.index;
+    wal::HardState hard = ToWal(hard_);
+    if (absl::Status status = wal_.Append(&hard, {}); !status.ok()) return status;
+  }
+  return wal_.SaveSnapshot(ToWal(marker));
+}
+
+void LogWriter::WriteQueued() {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    scheduled_ = false;
+    std::move(queued_.begin(), queued_.end(), std::back_inserter(writing_));
+    queued_.clear();
+  }
+  if (writing_.empty()) return;
+  base::Nanos start = executor_.clock().Monotonic();
+  busy_since_.store(start.count(), std::memory_order_release);
+
+  bool sync = false;
+  for (; encoded_ < writing_.size(); ++encoded_) {
+    if (Write(writing_[encoded_]) != Outcome::kWritten) return WaitForSpace();
+  }
+  for (const Job& job : writing_) sync = sync || job.must_sync;
+  if (sync && Check(wal_.Sync()) != Outcome::kWritten) return WaitForSpace();
+  if (waiting_for_space_) {
+    KVD_LOG(kInfo, "the disk of the log has room again");
+    waiting_for_space_ = false;
+  }
+  busy_since_.store(0, std::memory_order_release);
+  if (base::Nanos took = executor_.clock().Monotonic() - start; took > kSlowSync) {
+    KVD_LOG(kWarn, "slow fdatasync", {"took", absl::StrCat(took.count() / 1000000, "ms")},
+            {"expected-duration", "1s"});
+  }
+
+  std::vector<raft::Message> messages;
+  for (Job& job : writing_) {
+    std::move(job.send_after.begin(), job.send_after.end(), std::back_inserter(messages));
+  }
+  raft::Persisted last = writing_.back().ack;
+  writing_.clear();
+  encoded_ = 0;
+  if (!messages.empty()) transport_.Send(std::move(messages));
+  persisted_(last);
+}
+
+void LogWriter::WaitForSpace() {
+  executor_.PostAfter(kSpaceRetry, [this] { WriteQueued(); });
+}
+
+void LogWriter::Checkpoint(raft::SnapshotMeta marker) {
+  executor_.Post([this, marker = std::move(marker)] {
+    if (waiting_for_space_ || !writing_.empty()) return;  // the next checkpoint covers this one
+    if (Check(SaveMarker(marker)) == Outcome::kWritten) {
+      wal_.ReleaseTo(marker.index);
+    } else {
+      waiting_for_space_ = false;
+    }
+  });
+}
+
+void LogWriter::Finish(absl::AnyInvocable<void()> done) {
+  executor_.Post([this, done = std::move(done)]() mutable {
+    if (writing_.empty()) {
+      wal::HardState hard = ToWal(hard_);
+      absl::Status status = wal_.Append(&hard, {});
+      if (status.ok()) status = wal_.Sync();
+      if (!status.ok()) KVD_LOG(kWarn, "the last state of the log was not written", {"error", status});
+    }
+    done();
+  });
+}
+
+}  // namespace kvd::server

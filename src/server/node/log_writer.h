@@ -1,0 +1,86 @@
+// Writes Readys to the log on an executor of its own. Jobs that wait while the disk syncs are written
+// together and share the next sync. What must not be sent before it is durable leaves from here, without a
+// detour through the consensus executor.
+//
+// A failed sync ends the process at once (Linux has dropped the pages, a retry would prove nothing). A full
+// disk is waited for: the jobs stay queued, in order, and nothing is acknowledged until there is room.
+//
+// Thread-safety: Submit from one thread (the consensus executor's). Ownership: borrows the log, the
+// executor and the transport.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "base/executor.h"
+#include "raft/raft_core.h"
+#include "server/node/raft_transport.h"
+
+namespace kvd::wal {
+class Wal;
+}
+
+namespace kvd::server {
+
+class LogWriter {
+ public:
+  struct Job {
+    std::optional<raft::HardState> hard;
+    std::shared_ptr<const raft::Snapshot> snapshot;
+    std::vector<raft::Entry> entries;
+    bool must_sync = false;
+    std::vector<raft::Message> send_after;
+    raft::Persisted ack;
+  };
+  // Called on the log executor with the last acknowledgement of each write.
+  using PersistedCallback = absl::AnyInvocable<void(const raft::Persisted&)>;
+
+  // `hard` is the state that the log was found with.
+  LogWriter(wal::Wal& wal, raft::HardState hard, base::Executor& executor, RaftTransport& transport);
+  ~LogWriter();
+
+  // Before the first Submit.
+  void SetPersistedCallback(PersistedCallback done) { persisted_ = std::move(done); }
+  void Submit(Job job);
+  // Records that the state machine is safe up to the marker without the log, and lets go of the log up to
+  // there. Any thread.
+  void Checkpoint(raft::SnapshotMeta marker);
+  // Writes the last hard state and syncs; `done` then runs on the log executor. For an orderly stop. Any
+  // thread.
+  void Finish(absl::AnyInvocable<void()> done);
+
+  // Time since the write that is under way began; 0 if none is.
+  base::Nanos stalled_for() const;
+
+ private:
+  enum class Outcome { kWritten, kNoSpace };
+
+  void WriteQueued();
+  Outcome Write(const Job& job);
+  Outcome Check(const absl::Status& status);
+  void WaitForSpace();
+  absl::Status SaveMarker(const raft::SnapshotMeta& marker);
+
+  wal::Wal& wal_;
+  base::Executor& executor_;
+  RaftTransport& transport_;
+  PersistedCallback persisted_;
+
+  std::mutex mutex_;
+  std::vector<Job> queued_;  // guarded by mutex_
+  bool scheduled_ = false;   // guarded by mutex_
+
+  // Log executor only.
+  std::vector<Job> writing_;  // the first `encoded_` of them are in the log's buffer already
+  size_t encoded_ = 0;
+  bool waiting_for_space_ = false;
+  raft::HardState hard_;  // last given to the log
+  std::atomic<int64_t> busy_since_{0};
+};
+
+}  // namespace kvd::server

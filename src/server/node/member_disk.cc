@@ -1,0 +1,322 @@
+#include "server/node/member_disk.h"
+
+#include <algorithm>
+#include <charconv>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "base/file_system.h"
+#include "base/log.h"
+#include "base/strings.h"
+#include "raft/conf_change.h"
+#include "server/node/conf_state_json.h"
+#include "server/node/raft_convert.h"
+#include "server/node/snapshot_file.h"
+#include "server/node/wire_codec.h"
+#include "storage/store.h"
+#include "wal/wal.h"
+
+namespace kvd::server {
+namespace {
+
+constexpr std::string_view kActiveFile = "ACTIVE";
+constexpr std::string_view kFirstGeneration = "1";
+constexpr std::string_view kSnapshotSuffix = ".snap.db";
+constexpr std::string_view kTemporaryPrefix = "tmp";
+constexpr raft::Term kBootstrapTerm = 1;
+
+storage::RocksOptions EngineOptions(const DiskOptions& options, bool create) {
+  storage::RocksOptions out;
+  out.block_cache_bytes = options.block_cache_bytes;
+  out.write_buffer_bytes = options.write_buffer_bytes;
+  out.create_if_missing = create;
+  return out;
+}
+
+wal::Options LogOptions(const DiskOptions& options, base::Executor& background) {
+  wal::Options out;
+  out.max_segments = options.max_wals;
+  out.no_fsync = options.no_fsync;
+  out.background = &background;
+  return out;
+}
+
+// The entries that add the founders, the same on each of them (ETCD: raft's StartNode).
+std::vector<raft::Entry> FoundingEntries(std::vector<Member> members) {
+  std::sort(members.begin(), members.end(), [](const Member& a, const Member& b) { return a.id < b.id; });
+  std::vector<raft::Entry> entries;
+  for (const Member& member : members) {
+    raft::ConfChange change;
+    change.type = raft::ConfChangeType::kAddNode;
+    change.node = member.id;
+    change.context = MemberToJson(member);
+    raft::Entry entry;
+    entry.term = kBootstrapTerm;
+    entry.index = entries.size() + 1;
+    entry.type = raft::EntryType::kConfChange;
+    entry.data = base::SharedBytes(raft::EncodeConfChange(change));
+    entries.push_back(std::move(entry));
+  }
+  return entries;
+}
+
+std::vector<wal::Entry> ToWal(const std::vector<raft::Entry>& entries) {
+  std::vector<wal::Entry> out;
+  for (const raft::Entry& e : entries) out.push_back({e.index, e.term, static_cast<int32_t>(e.type), e.data});
+  return out;
+}
+
+// What of the log stands behind the marker. Entries of an older term were overwritten by the snapshot that
+// the marker names and only look as if they followed it.
+std::vector<raft::Entry> FromWal(std::vector<wal::Entry>&& entries, raft::Term marker_term) {
+  std::vector<raft::Entry> out;
+  out.reserve(entries.size());
+  for (wal::Entry& e : entries) {
+    if (e.term < marker_term) break;
+    out.push_back({e.term, e.index, static_cast<raft::EntryType>(e.type), std::move(e.data)});
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string EncodeLogMetadata(uint64_t member_id, uint64_t cluster_id) {
+  std::string out;
+  AppendUint64Field(out, 1, member_id);
+  AppendUint64Field(out, 2, cluster_id);
+  return out;
+}
+
+bool DecodeLogMetadata(std::string_view bytes, uint64_t* member_id, uint64_t* cluster_id) {
+  *member_id = *cluster_id = 0;
+  FieldReader fields(bytes);
+  while (fields.Next()) {
+    if (fields.field() == 1) *member_id = fields.varint();
+    if (fields.field() == 2) *cluster_id = fields.varint();
+  }
+  return fields.ok() && *member_id != 0 && *cluster_id != 0;
+}
+
+MemberDisk::MemberDisk(DiskOptions options, base::FileSystem& fs, base::Executor& background)
+    : options_(std::move(options)), fs_(fs), background_(background) {}
+
+absl::StatusOr<bool> MemberDisk::HasLog() const {
+  return wal::Wal::Exists(fs_, options_.wal_dir);
+}
+
+absl::StatusOr<std::string> MemberDisk::ActiveGeneration() const {
+  absl::StatusOr<std::string> name = base::ReadFile(fs_, base::JoinPath(options_.backend_dir, kActiveFile));
+  if (!name.ok()) {
+    if (name.status().code() != absl::StatusCode::kNotFound) return name.status();
+    return absl::FailedPreconditionError(absl::StrCat(
+        "database file ", base::JoinPath(options_.backend_dir, kActiveFile),
+        " of the backend is missing: the log is there but the state machine that it continues is not; "
+        "restore the data directory, or remove it and add the member to its cluster again"));
+  }
+  return *name;
+}
+
+absl::StatusOr<std::unique_ptr<storage::Engine>> MemberDisk::OpenEngine(const std::string& generation,
+                                                                        bool create) {
+  std::string path = base::JoinPath(options_.backend_dir, generation);
+  if (options_.open_engine) return options_.open_engine(path, create);
+  return storage::OpenRocksEngine(path, EngineOptions(options_, create));
+}
+
+absl::StatusOr<MemberDisk::State> MemberDisk::Create(uint64_t member_id, uint64_t cluster_id,
+                                                     std::vector<Member> first_members) {
+  for (const std::string& dir : {options_.member_dir, options_.snap_dir, options_.backend_dir}) {
+    if (absl::Status made = fs_.CreateDirs(dir); !made.ok()) return made;
+  }
+  State state;
+  state.member_id = member_id;
+  state.cluster_id = cluster_id;
+  generation_ = kFirstGeneration;
+  // A start that was cut short left a state machine without a log: nothing in it was ever acknowledged.
+  if (absl::Status cleared = fs_.RemoveAll(base::JoinPath(options_.backend_dir, generation_));
+      !cleared.ok()) {
+    return cleared;
+  }
+  absl::StatusOr<std::unique_ptr<storage::Engine>> engine = OpenEngine(generation_, true);
+  if (!engine.ok()) return engine.status();
+  absl::StatusOr<std::unique_ptr<storage::Store>> store =
+      storage::Store::Open(std::move(*engine), background_);
+  if (!store.ok()) return store.status();
+  state.store = std::move(*store);
+  if (absl::Status named =
+          base::WriteFileAtomically(fs_, base::JoinPath(options_.backend_dir, kActiveFile), generation_);
+      !named.ok()) {
+    return named;
+  }
+
+  // Last: a log is what makes the directory a member's.
+  absl::StatusOr<std::unique_ptr<wal::Wal>> wal = wal::Wal::Create(
+      fs_, options_.wal_dir, EncodeLogMetadata(member_id, cluster_id), LogOptions(options_, background_));
+  if (!wal.ok()) return wal.status();
+  state.wal = std::move(*wal);
+  state.log = std::make_unique<raft::MemoryLog>();
+  std::vector<raft::Entry> entries = FoundingEntries(std::move(first_members));
+  if (!entries.empty()) {
+    state.hard = {kBootstrapTerm, raft::kNoNode, entries.back().index};
+    wal::HardState hard{state.hard.term, state.hard.vote, state.hard.commit};
+    absl::Status written = state.wal->Append(&hard, ToWal(entries));
+    if (written.ok()) written = state.wal->Sync();
+    if (!written.ok()) return written;
+    state.log->Append(entries);
+  }
+  return state;
+}
+
+absl::StatusOr<MemberDisk::State> MemberDisk::Open() {
+  absl::StatusOr<std::string> generation = ActiveGeneration();
+  if (!generation.ok()) return generation.status();
+  generation_ = *generation;
+  State state;
+  absl::StatusOr<std::unique_ptr<storage::Engine>> engine = OpenEngine(generation_, false);
+  if (!engine.ok()) return engine.status();
+  absl::StatusOr<std::unique_ptr<storage::Store>> store =
+      storage::Store::Open(std::move(*engine), background_);
+  if (!store.ok()) return store.status();
+  state.store = std::move(*store);
+
+  absl::StatusOr<std::vector<wal::SnapshotMarker>> markers =
+      wal::Wal::ReadSnapshotMarkers(fs_, options_.wal_dir);
+  if (!markers.ok()) return markers.status();
+  if (markers->empty())
+    return absl::DataLossError(absl::StrCat("the log in ", options_.wal_dir, " has no marker"));
+  wal::SnapshotMarker from = markers->back();
+  if (from.index > state.store->applied().index) {
+    // A received snapshot that the log knows of and the state machine does not hold yet.
+    KVD_LOG(kInfo, "Recovering from snapshot backend", {"snapshot-index", from.index});
+    raft::SnapshotMeta meta{from.index, from.term, {}};
+    DecodeConfState(from.conf_state, &meta.conf_state);
+    absl::StatusOr<std::unique_ptr<storage::Store>> loaded = LoadSnapshot(meta);
+    if (!loaded.ok()) return loaded.status();
+    state.store = std::move(*loaded);
+    if (absl::Status active = ActivateLoaded(); !active.ok()) return active;
+  }
+  const storage::AppliedState applied = state.store->applied();
+
+  absl::StatusOr<wal::Wal::Opened> opened =
+      wal::Wal::Open(fs_, options_.wal_dir, from, LogOptions(options_, background_));
+  if (!opened.ok()) return opened.status();
+  state.wal = std::move(opened->wal);
+  wal::Contents& contents = opened->contents;
+  if (contents.repair) {
+    KVD_LOG(kWarn, "repaired the torn end of the log", {"path", contents.repair->path},
+            {"offset", contents.repair->offset}, {"reason", contents.repair->reason},
+            {"copy", contents.repair->broken_copy});
+  }
+  if (!DecodeLogMetadata(contents.metadata, &state.member_id, &state.cluster_id)) {
+    return absl::DataLossError(absl::StrCat("the log in ", options_.wal_dir, " does not say whose it is"));
+  }
+  state.log = std::make_unique<raft::MemoryLog>(raft::SnapshotMeta{from.index, from.term, {}});
+  state.log->Append(FromWal(std::move(contents.entries), from.term));
+  state.hard = {contents.hard_state.term, contents.hard_state.vote, contents.hard_state.commit};
+  // The commit index is written lazily; what was applied was committed.
+  state.hard.commit = std::max<uint64_t>(state.hard.commit, applied.index);
+  if (state.log->LastIndex() < state.hard.commit) {
+    return absl::DataLossError(
+        absl::StrCat("the log in ", options_.wal_dir, " ends at index ", state.log->LastIndex(),
+                     ", but index ", state.hard.commit,
+                     " was committed: entries are lost; remove the member from its cluster "
+                     "and add it again with an empty data directory"));
+  }
+  if (applied.index > 0) {
+    if (!ConfStateFromJson(state.store->conf_state(), &state.conf_state)) {
+      return absl::DataLossError("the membership in the state machine cannot be read");
+    }
+  }
+  if (absl::Status cleaned = CleanUp(); !cleaned.ok()) {
+    KVD_LOG(kWarn, "left-over files were not removed", {"error", cleaned});
+  }
+  return state;
+}
+
+std::string MemberDisk::IncomingPath() {
+  return base::JoinPath(options_.snap_dir,
+                        absl::StrCat(base::ToAbsl(kTemporaryPrefix), next_temporary_.fetch_add(1)));
+}
+
+std::string MemberDisk::SnapshotPath(raft::Index index) const {
+  return base::JoinPath(options_.snap_dir, absl::StrFormat("%016x%s", index, base::ToAbsl(kSnapshotSuffix)));
+}
+
+void MemberDisk::RemoveTemporary(const std::string& path) {
+  if (absl::Status removed = fs_.Remove(path); !removed.ok()) {
+    KVD_LOG(kWarn, "a temporary snapshot was not removed", {"path", path}, {"error", removed});
+  }
+}
+
+absl::Status MemberDisk::KeepSnapshot(const std::string& path, raft::Index index) {
+  if (absl::Status renamed = fs_.Rename(path, SnapshotPath(index)); !renamed.ok()) return renamed;
+  return fs_.SyncDir(options_.snap_dir);
+}
+
+absl::StatusOr<MemberDisk::Image> MemberDisk::WriteImage(const storage::Store& store) {
+  std::unique_ptr<storage::StoreImage> image = store.OpenImage();
+  Image out;
+  out.path = IncomingPath();
+  out.meta.index = image->applied().index;
+  out.meta.term = image->applied().term;
+  if (!ConfStateFromJson(image->conf_state(), &out.meta.conf_state)) {
+    return absl::InternalError("the membership in the state machine cannot be read");
+  }
+  absl::StatusOr<uint64_t> size = WriteSnapshotFile(*image, fs_, out.path, Checksum::kNone);
+  if (!size.ok()) {
+    RemoveTemporary(out.path);
+    return size.status();
+  }
+  out.size_bytes = *size;
+  return out;
+}
+
+absl::StatusOr<std::unique_ptr<storage::Store>> MemberDisk::LoadSnapshot(const raft::SnapshotMeta& meta) {
+  uint64_t number = 0;
+  std::from_chars(generation_.data(), generation_.data() + generation_.size(), number);
+  loaded_generation_ = absl::StrCat(number + 1);
+  std::string path = base::JoinPath(options_.backend_dir, loaded_generation_);
+  if (absl::Status cleared = fs_.RemoveAll(path); !cleared.ok()) return cleared;
+  absl::StatusOr<std::unique_ptr<storage::Engine>> engine = OpenEngine(loaded_generation_, true);
+  if (!engine.ok()) return engine.status();
+  storage::StoreBuilder builder(**engine);
+  if (absl::Status read = ReadSnapshotFile(fs_, SnapshotPath(meta.index), builder); !read.ok()) return read;
+  builder.SetApplied({meta.index, meta.term});
+  if (!meta.conf_state.voters.empty()) builder.SetConfState(ConfStateToJson(meta.conf_state));
+  if (absl::Status finished = builder.Finish(); !finished.ok()) return finished;
+  return storage::Store::Open(std::move(*engine), background_);
+}
+
+absl::Status MemberDisk::ActivateLoaded() {
+  if (absl::Status named = base::WriteFileAtomically(fs_, base::JoinPath(options_.backend_dir, kActiveFile),
+                                                     loaded_generation_);
+      !named.ok()) {
+    return named;
+  }
+  generation_ = loaded_generation_;
+  return absl::OkStatus();
+}
+
+// Removes snapshot files and state machines that nothing refers to any more.
+absl::Status MemberDisk::CleanUp() {
+  absl::StatusOr<std::vector<std::string>> snaps = fs_.List(options_.snap_dir);
+  if (!snaps.ok()) return snaps.status();
+  for (const std::string& name : *snaps) {
+    if (!name.starts_with(kTemporaryPrefix) && !name.ends_with(kSnapshotSuffix)) continue;
+    if (absl::Status removed = fs_.Remove(base::JoinPath(options_.snap_dir, name)); !removed.ok())
+      return removed;
+  }
+  absl::StatusOr<std::vector<std::string>> generations = fs_.List(options_.backend_dir);
+  if (!generations.ok()) return generations.status();
+  for (const std::string& name : *generations) {
+    bool is_number =
+        !name.empty() && std::all_of(name.begin(), name.end(), [](char c) { return c >= '0' && c <= '9'; });
+    if (!is_number || name == generation_) continue;
+    if (absl::Status removed = fs_.RemoveAll(base::JoinPath(options_.backend_dir, name)); !removed.ok())
+      return removed;
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace kvd::server

@@ -1,0 +1,117 @@
+// What a member has on disk, opened: the log, the state machine, and the snapshot files beside them.
+//
+//   <data-dir>/member/wal/               the log (wal/wal.h)
+//   <data-dir>/member/rocksdb/ACTIVE     the name of the directory beside it that holds the state machine
+//   <data-dir>/member/rocksdb/<n>/       a RocksDB; a received snapshot becomes <n+1>
+//   <data-dir>/member/snap/              %016x.snap.db: received databases, named after their index; tmp*:
+//   unfinished
+//
+// A received snapshot takes effect in this order, so that a crash at any point leaves either the old state or
+// the new one: its file is synced; the log gets a marker; the file is built into a new RocksDB; ACTIVE names
+// it. If the log's newest marker is ahead of the state machine, opening does the last two again.
+//
+// Thread-safety: Open and Create before the member runs; InstallSnapshot on the apply thread; the rest any
+// thread.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "raft/memory_log.h"
+#include "raft/types.h"
+#include "server/membership/member.h"
+
+namespace kvd::base {
+class Executor;
+class FileSystem;
+}  // namespace kvd::base
+namespace kvd::storage {
+class Engine;
+class Store;
+}  // namespace kvd::storage
+namespace kvd::wal {
+class Wal;
+}
+
+namespace kvd::server {
+
+struct DiskOptions {
+  std::string member_dir;  // <data-dir>/member
+  std::string wal_dir;
+  std::string snap_dir;
+  std::string backend_dir;  // <data-dir>/member/rocksdb
+  uint32_t max_wals = 5;
+  bool no_fsync = false;
+  uint64_t block_cache_bytes = 256ull << 20;
+  uint64_t write_buffer_bytes = 64ull << 20;
+  // Opens the engine in a directory, created if it may be. Null: RocksDB.
+  std::function<absl::StatusOr<std::unique_ptr<storage::Engine>>(const std::string& path, bool create)>
+      open_engine;
+};
+
+class MemberDisk {
+ public:
+  struct State {
+    uint64_t member_id = 0;
+    uint64_t cluster_id = 0;
+    std::unique_ptr<wal::Wal> wal;
+    std::unique_ptr<storage::Store> store;
+    std::unique_ptr<raft::MemoryLog> log;
+    raft::HardState hard;
+    raft::ConfState conf_state;  // at the state machine's applied index
+  };
+
+  MemberDisk(DiskOptions options, base::FileSystem& fs, base::Executor& background);
+
+  absl::StatusOr<bool> HasLog() const;
+  // An empty member. `first_members` are those that found the cluster: the log begins with the entries that
+  // add them, the same on each of them; none for a member that joins.
+  absl::StatusOr<State> Create(uint64_t member_id, uint64_t cluster_id, std::vector<Member> first_members);
+  // Errors: those of the log (wal.h), of the store, and kFailedPrecondition with etcd's text where one is
+  // missing.
+  absl::StatusOr<State> Open();
+
+  // A consistent image of the store as an etcd database with its checksum behind it, in a new file under
+  // snap/. Long; on a background thread. Gives its size.
+  struct Image {
+    std::string path;
+    uint64_t size_bytes = 0;
+    raft::SnapshotMeta meta;
+  };
+  absl::StatusOr<Image> WriteImage(const storage::Store& store);
+  // Names for what comes in and for what it becomes.
+  std::string IncomingPath();
+  std::string SnapshotPath(raft::Index index) const;
+  void RemoveTemporary(const std::string& path);  // a failure is logged; the next start removes it
+  // Gives the synced file its final name.
+  absl::Status KeepSnapshot(const std::string& path, raft::Index index);
+  // Builds the received snapshot into a new store.
+  absl::StatusOr<std::unique_ptr<storage::Store>> LoadSnapshot(const raft::SnapshotMeta& meta);
+  // Makes what LoadSnapshot built the member's own, and removes files that are no longer needed. The old
+  // store is closed by now.
+  absl::Status ActivateLoaded();
+
+ private:
+  absl::StatusOr<std::unique_ptr<storage::Engine>> OpenEngine(const std::string& generation, bool create);
+  absl::StatusOr<std::string> ActiveGeneration() const;
+  absl::Status CleanUp();
+
+  const DiskOptions options_;
+  base::FileSystem& fs_;
+  base::Executor& background_;
+  std::string generation_;         // of the active store
+  std::string loaded_generation_;  // built, not yet active
+  std::atomic<uint64_t> next_temporary_{1};
+};
+
+// The log's metadata record: etcdserverpb.Metadata{NodeID = 1, ClusterID = 2}.
+std::string EncodeLogMetadata(uint64_t member_id, uint64_t cluster_id);
+bool DecodeLogMetadata(std::string_view bytes, uint64_t* member_id, uint64_t* cluster_id);
+
+}  // namespace kvd::server

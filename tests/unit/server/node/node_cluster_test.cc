@@ -1,0 +1,205 @@
+// Clusters of whole members under a seeded schedule.
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <string>
+
+#include "sim_cluster.h"
+
+namespace kvd::server {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+TEST(NodeCluster, SingleMember_ElectsItself_AndServes) {
+  SimCluster cluster({.members = 1, .seed = 7});
+  ASSERT_TRUE(cluster.WaitForLeader());
+  auto put = cluster.Put(0, "a", "1");
+  ASSERT_TRUE(cluster.RunUntil([&] { return put->finished; }));
+  EXPECT_EQ(put->outcome.error, Error::kOk);
+  EXPECT_EQ(put->outcome.revision, 2);
+  auto get = cluster.Get(0, "a");
+  ASSERT_TRUE(cluster.RunUntil([&] { return get->finished; }));
+  EXPECT_EQ(get->value, "1");
+}
+
+TEST(NodeCluster, ThreeMembers_AnswerOnLeaderAndFollowers) {
+  SimCluster cluster({.members = 3, .seed = 11});
+  ASSERT_TRUE(cluster.WaitForLeader());
+  for (size_t i = 0; i < 3; ++i) {
+    auto put = cluster.Put(i, "k" + std::to_string(i), "v");
+    ASSERT_TRUE(cluster.RunUntil([&] { return put->finished; }));
+    ASSERT_EQ(put->outcome.error, Error::kOk);
+    EXPECT_EQ(put->outcome.revision, static_cast<int64_t>(2 + i));
+    for (size_t k = 0; k < 3; ++k) {
+      auto get = cluster.Get(k, "k" + std::to_string(i));
+      ASSERT_TRUE(cluster.RunUntil([&] { return get->finished; }));
+      EXPECT_TRUE(get->found) << "a write that was answered is read on every member";
+    }
+  }
+  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Converged(); }));
+  // Every member has told its name, and the cluster has a version.
+  ASSERT_TRUE(cluster.RunUntil([&] {
+    auto view = cluster.node(0).cluster().View();
+    return view->version && std::all_of(view->members.begin(), view->members.end(),
+                                        [](const auto& m) { return m.second.IsStarted(); });
+  }));
+  EXPECT_TRUE(cluster.node(0).ready());
+}
+
+TEST(NodeCluster, LeaderGone_OthersGoOn) {
+  SimCluster cluster({.members = 3, .seed = 13});
+  ASSERT_TRUE(cluster.WaitForLeader());
+  size_t old = *cluster.Leader();
+  cluster.Kill(old);
+  ASSERT_TRUE(cluster.WaitForLeader());
+  size_t other = (old + 1) % 3;
+  auto put = cluster.Put(other, "after", "x");
+  ASSERT_TRUE(cluster.RunUntil([&] { return put->finished; }));
+  EXPECT_EQ(put->outcome.error, Error::kOk);
+  cluster.Restart(old);
+  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Converged(); }));
+  std::string record;
+  EXPECT_TRUE(cluster.node(old).store().GetAt("after", 0, &record));
+}
+
+TEST(NodeCluster, NoQuorum_RequestsTimeOut_SerializableStateStays) {
+  SimCluster cluster({.members = 3, .seed = 17});
+  ASSERT_TRUE(cluster.WaitForLeader());
+  size_t leader = *cluster.Leader();
+  cluster.Isolate(leader, true);
+  auto put = cluster.Put(leader, "lost", "x");
+  auto get = cluster.Get(leader, "lost");
+  ASSERT_TRUE(cluster.RunUntil([&] { return put->finished && get->finished; }));
+  EXPECT_NE(put->outcome.error, Error::kOk);
+  EXPECT_NE(get->error, Error::kOk);
+  EXPECT_EQ(ErrorCode(put->outcome.error), 14) << "UNAVAILABLE";
+  EXPECT_FALSE(cluster.node(leader).is_leader()) << "it stepped down without a quorum";
+}
+
+TEST(NodeCluster, Lease_ExpiresWithItsKeys_OnEveryMember) {
+  SimCluster cluster({.members = 3, .seed = 19});
+  ASSERT_TRUE(cluster.WaitForLeader());
+  std::string grant;
+  AppendInt64Field(grant, 1, 5);
+  AppendInt64Field(grant, 2, 77);
+  auto granted = cluster.Propose(0, RequestField::kLeaseGrant, grant);
+  ASSERT_TRUE(cluster.RunUntil([&] { return granted->finished; }));
+  ASSERT_EQ(granted->outcome.error, Error::kOk);
+  auto put = cluster.Put(1, "leased", "x", 77);
+  ASSERT_TRUE(cluster.RunUntil([&] { return put->finished; }));
+  ASSERT_EQ(put->outcome.error, Error::kOk);
+  cluster.RunFor(seconds(3));
+  std::string record;
+  EXPECT_TRUE(cluster.node(0).store().GetAt("leased", 0, &record)) << "it has not expired yet";
+  // Renewed through a follower, it lives on.
+  size_t follower = (*cluster.Leader() + 1) % 3;
+  int64_t ttl = 0;
+  cluster.node(follower).RenewLease(77, [&](Error, int64_t t) { ttl = t; });
+  ASSERT_TRUE(cluster.RunUntil([&] { return ttl == 5; }));
+  cluster.RunFor(seconds(4));
+  EXPECT_TRUE(cluster.node(0).store().GetAt("leased", 0, &record));
+  ASSERT_TRUE(cluster.RunUntil([&] { return !cluster.node(0).store().GetAt("leased", 0, &record); }));
+  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Converged(); }));
+  for (size_t i = 0; i < 3; ++i) EXPECT_EQ(cluster.node(i).lessor().size(), 0u);
+}
+
+TEST(NodeCluster, LeadershipMoves) {
+  SimCluster cluster({.members = 3, .seed = 23});
+  ASSERT_TRUE(cluster.WaitForLeader());
+  size_t from = *cluster.Leader();
+  size_t to = (from + 1) % 3;
+  std::optional<Error> result;
+  cluster.node(from).MoveLeader(cluster.node(to).member_id(), [&](Error error) { result = error; });
+  ASSERT_TRUE(cluster.RunUntil([&] { return result.has_value(); }));
+  EXPECT_EQ(*result, Error::kOk);
+  EXPECT_TRUE(cluster.RunUntil([&] { return cluster.node(to).is_leader(); }));
+  result.reset();
+  cluster.node(from).MoveLeader(cluster.node(to).member_id(), [&](Error error) { result = error; });
+  EXPECT_EQ(result, Error::kNotLeader);
+}
+
+// A member that was away while the others cut their logs comes back by snapshot, and then by log.
+TEST(NodeCluster, MemberFarBehind_CatchesUpBySnapshot) {
+  SimCluster cluster({.members = 3, .seed = 29});
+  ASSERT_TRUE(cluster.WaitForLeader());
+  size_t away = (*cluster.Leader() + 1) % 3;
+  cluster.Isolate(away, true);
+  size_t leader = *cluster.Leader();
+  for (int i = 0; i < 3000; ++i) {
+    auto put = cluster.Put(leader, "k" + std::to_string(i % 100), std::to_string(i));
+    ASSERT_TRUE(cluster.RunUntil([&] { return put->finished; }));
+    ASSERT_EQ(put->outcome.error, Error::kOk);
+  }
+  cluster.Isolate(away, false);
+  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Converged(); }, seconds(60)));
+  auto put = cluster.Put(away, "after", "snapshot");
+  ASSERT_TRUE(cluster.RunUntil([&] { return put->finished; }));
+  EXPECT_EQ(put->outcome.error, Error::kOk);
+  // What it got by snapshot survives a crash.
+  cluster.Crash(away);
+  cluster.Restart(away);
+  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Converged(); }, seconds(60)));
+}
+
+// Members crash and are cut off at random under load; in the end every answered write is there, on all
+// members.
+class NodeClusterFaults : public ::testing::TestWithParam<uint64_t> {};
+
+TEST_P(NodeClusterFaults, AnsweredWritesSurvive) {
+  SimCluster cluster({.members = 3, .seed = GetParam(), .loss = 0.02});
+  ASSERT_TRUE(cluster.WaitForLeader());
+  base::Random& random = cluster.random();
+  struct Write {
+    std::string key, value;
+    std::shared_ptr<SimCluster::Result> result;
+  };
+  std::vector<Write> writes;
+  std::optional<size_t> down;
+  for (int round = 0; round < 60; ++round) {
+    for (int k = 0; k < 5; ++k) {
+      size_t on = random.Below(3);
+      if (!cluster.alive(on)) continue;
+      std::string key = "k" + std::to_string(writes.size());
+      writes.push_back({key, "v" + key, cluster.Put(on, key, "v" + key)});
+    }
+    cluster.RunFor(milliseconds(random.Below(400)));
+    if (down && random.Chance(0.5)) {
+      if (cluster.alive(*down)) {
+        cluster.Isolate(*down, false);
+      } else {
+        cluster.Restart(*down);
+      }
+      down.reset();
+    } else if (!down && random.Chance(0.5)) {
+      down = random.Below(3);
+      if (random.Chance(0.7)) {
+        cluster.Crash(*down);
+      } else {
+        cluster.Isolate(*down, true);
+      }
+    }
+  }
+  if (down) cluster.alive(*down) ? cluster.Isolate(*down, false) : cluster.Restart(*down);
+  ASSERT_TRUE(cluster.WaitForLeader());
+  cluster.RunFor(seconds(10));
+  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Converged(); })) << "seed " << GetParam();
+  size_t answered = 0;
+  for (const Write& write : writes) {
+    if (!write.result->finished || write.result->outcome.error != Error::kOk) continue;
+    ++answered;
+    for (size_t i = 0; i < 3; ++i) {
+      std::string record;
+      ASSERT_TRUE(cluster.node(i).store().GetAt(write.key, 0, &record))
+          << "seed " << GetParam() << ": member " << i << " lost " << write.key;
+    }
+  }
+  EXPECT_GT(answered, 50u) << "seed " << GetParam();
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, NodeClusterFaults, ::testing::Range<uint64_t>(1, 21));
+
+}  // namespace
+}  // namespace kvd::server
