@@ -1,0 +1,265 @@
+// etcdserverpb.KV.
+
+#include <utility>
+
+#include "etcdserverpb/rpc.pb.h"
+#include "net/grpc_server.h"
+#include "server/api/kv_requests.h"
+#include "server/api/services.h"
+#include "storage/store.h"
+
+namespace kvd::server {
+namespace {
+
+// Up to this many keys a list is read in one go; a longer one in slices, between which the thread serves
+// others.
+constexpr int64_t kShortList = 256;
+constexpr size_t kSliceKeys = 512;
+constexpr size_t kSliceBytes = 256 * 1024;
+
+bool Parse(std::string_view bytes, google::protobuf::MessageLite* message) {
+  return message->ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
+}
+
+// A long list, put together slice by slice on the connection's thread.
+class LongList : public std::enable_shared_from_this<LongList> {
+ public:
+  LongList(net::UnaryCall call, std::unique_ptr<storage::RangeCursor> cursor, ResponseHeaderFields header)
+      : call_(std::move(call)), cursor_(std::move(cursor)), header_(header) {}
+
+  void Step() {
+    if (call_.cancelled()) return;
+    std::string slice;
+    cursor_->Next(kSliceKeys, kSliceBytes, &slice);
+    if (!slice.empty()) slices_.push_back(net::Piece(std::move(slice)));
+    if (!cursor_->done()) {
+      call_.executor().Post([self = shared_from_this()] { self->Step(); });
+      return;
+    }
+    header_.revision = cursor_->header_revision();
+    std::string head;
+    AppendResponseHeader(head, header_);
+    std::string tail;
+    AppendBoolField(tail, 3, cursor_->more());
+    AppendInt64Field(tail, 4, cursor_->count());
+    net::Message message(std::move(head));
+    for (net::Piece& slice_bytes : slices_) message.Append(std::move(slice_bytes));
+    message.AppendCopy(tail);
+    call_.Reply(std::move(message));
+  }
+
+ private:
+  net::UnaryCall call_;
+  std::unique_ptr<storage::RangeCursor> cursor_;
+  ResponseHeaderFields header_;
+  std::vector<net::Piece> slices_;
+};
+
+// One RangeStream: chunks that start small and grow toward the size of a request, as fast as the client takes
+// them.
+class ListStream final : public net::StreamHandler, public std::enable_shared_from_this<ListStream> {
+ public:
+  ListStream(Node& node, std::shared_ptr<net::StreamCall> call, std::string request, uint64_t chunk_bytes)
+      : node_(node), call_(std::move(call)), request_(std::move(request)), chunk_bytes_(chunk_bytes) {}
+
+  void Begin() {
+    RangeCall range;
+    ReadRange(request_, &range);
+    storage::StoreError error = storage::StoreError::kNone;
+    cursor_ = node_.store().OpenRange(range.args, &error);
+    if (cursor_ == nullptr) {
+      Finish(*call_, ToError(error));
+      return;
+    }
+    Pump();
+  }
+
+  void OnMessage(std::string_view) override {}
+  void OnHalfClose() override {}
+  void OnWritable() override { Pump(); }
+  void OnClosed() override {
+    closed_ = true;
+    cursor_.reset();
+  }
+
+ private:
+  static constexpr size_t kFirstChunkKeys = 10;
+
+  void Pump() {
+    if (closed_ || finished_ || cursor_ == nullptr) return;
+    if (call_->queued_bytes() >= chunk_bytes_) return;  // OnWritable goes on
+    std::string chunk;
+    size_t keys = cursor_->Next(chunk_keys_, chunk_bytes_, &chunk);
+    if (chunk.size() < chunk_bytes_ / 2) {
+      chunk_keys_ *= 2;
+    } else if (keys > 1) {
+      chunk_keys_ = std::max<size_t>(1, keys);
+    }
+    std::string fields = std::move(chunk);
+    if (cursor_->done()) {
+      AppendBoolField(fields, 3, cursor_->more());
+      AppendInt64Field(fields, 4, cursor_->count());
+      fields = WithHeader(node_.Header(cursor_->header_revision()), std::move(fields));
+      finished_ = true;
+    }
+    std::string message;  // RangeStreamResponse{range_response = 1}
+    AppendBytesField(message, 1, fields);
+    call_->Write(std::move(message));
+    if (finished_) {
+      cursor_.reset();
+      call_->Finish(net::StatusCode::kOk, "");
+      return;
+    }
+    call_->executor().Post([self = shared_from_this()] { self->Pump(); });
+  }
+
+  Node& node_;
+  std::shared_ptr<net::StreamCall> call_;
+  const std::string request_;
+  const uint64_t chunk_bytes_;
+  std::unique_ptr<storage::RangeCursor> cursor_;
+  size_t chunk_keys_ = kFirstChunkKeys;
+  bool closed_ = false;
+  bool finished_ = false;
+};
+
+}  // namespace
+
+void Services::RegisterKv(net::FrontDoor& door) {
+  door.RegisterUnary("/etcdserverpb.KV/Range", [this](net::UnaryCall call) { Range(std::move(call)); });
+  door.RegisterUnary("/etcdserverpb.KV/Put", [this](net::UnaryCall call) { Put(std::move(call)); });
+  door.RegisterUnary("/etcdserverpb.KV/DeleteRange",
+                     [this](net::UnaryCall call) { DeleteRange(std::move(call)); });
+  door.RegisterUnary("/etcdserverpb.KV/Txn", [this](net::UnaryCall call) { Txn(std::move(call)); });
+  door.RegisterUnary("/etcdserverpb.KV/Compact", [this](net::UnaryCall call) { Compact(std::move(call)); });
+  door.RegisterServerStream(
+      "/etcdserverpb.KV/RangeStream",
+      [this](std::string_view request,
+             std::shared_ptr<net::StreamCall> call) -> std::shared_ptr<net::StreamHandler> {
+        RangeCall range;
+        Error error = AdmitStream(*call);
+        if (error == Error::kOk && !ReadRange(request, &range)) {
+          call->Finish(net::StatusCode::kInternal, "grpc: error unmarshalling request");
+          return nullptr;
+        }
+        if (error == Error::kOk) error = CheckRange(range.args);
+        if (error != Error::kOk) {
+          Finish(*call, error);
+          return nullptr;
+        }
+        const storage::RangeArgs& args = range.args;
+        if (args.sort_order != storage::SortOrder::kNone || args.sort_target != storage::SortTarget::kKey) {
+          call->Finish(net::StatusCode::kUnimplemented, "RangeStream does not support custom sort orders");
+          return nullptr;
+        }
+        if (args.min_mod_revision != 0 || args.max_mod_revision != 0 || args.min_create_revision != 0 ||
+            args.max_create_revision != 0) {
+          call->Finish(net::StatusCode::kUnimplemented, "RangeStream does not support revision filters");
+          return nullptr;
+        }
+        auto stream =
+            std::make_shared<ListStream>(node_, call, std::string(request), options_.max_request_bytes);
+        if (range.serializable) {
+          call->executor().Post([stream] { stream->Begin(); });
+        } else {
+          node_.LinearizableRead([stream, call](Error read) {
+            if (read != Error::kOk) {
+              Finish(*call, read);
+              return;
+            }
+            call->executor().Post([stream] { stream->Begin(); });
+          });
+        }
+        return stream;
+      });
+}
+
+void Services::Range(net::UnaryCall call) {
+  RangeCall range;
+  if (!ReadRange(call.request(), &range)) return FailMalformed(call);
+  if (!Admit(call, range.serializable)) return;
+  if (Error error = CheckRange(range.args); error != Error::kOk) return Fail(call, error);
+  if (range.serializable) return ReadRangeNow(call);
+  node_.LinearizableRead([this, call](Error error) {
+    if (error != Error::kOk) return Fail(call, error);
+    // The read itself is the work of the connection's thread.
+    call.executor().Post([this, call] { ReadRangeNow(call); });
+  });
+}
+
+void Services::ReadRangeNow(const net::UnaryCall& call) {
+  RangeCall range;
+  ReadRange(call.request(), &range);  // read before: cheaper again than carried along
+  const storage::RangeArgs& args = range.args;
+  bool is_short = args.range_end.empty() || args.count_only || (args.limit > 0 && args.limit <= kShortList);
+  if (is_short) {
+    storage::OpResult result;
+    node_.store().Range(args, &result);
+    if (!result.ok()) return Fail(call, ToError(result.error));
+    call.Reply(WithHeader(node_.Header(result.revision), std::move(result.body)));
+    return;
+  }
+  storage::StoreError error = storage::StoreError::kNone;
+  std::unique_ptr<storage::RangeCursor> cursor = node_.store().OpenRange(args, &error);
+  if (cursor == nullptr) return Fail(call, ToError(error));
+  std::make_shared<LongList>(call, std::move(cursor), node_.Header(0))->Step();
+}
+
+void Services::Put(net::UnaryCall call) {
+  storage::PutArgs args;
+  if (!ReadPut(call.request(), &args)) return FailMalformed(call);
+  if (!Admit(call)) return;
+  if (Error error = CheckPut(args); error != Error::kOk) return Fail(call, error);
+  if (node_.WouldExceedQuota(CostOf(args))) {
+    node_.RaiseNoSpace();
+    return Fail(call, Error::kNoSpace);
+  }
+  std::string_view request = call.request();
+  ProposeAndReply(std::move(call), RequestField::kPut, request);
+}
+
+void Services::DeleteRange(net::UnaryCall call) {
+  storage::DeleteRangeArgs args;
+  if (!ReadDeleteRange(call.request(), &args)) return FailMalformed(call);
+  if (!Admit(call)) return;
+  if (Error error = CheckDeleteRange(args); error != Error::kOk) return Fail(call, error);
+  std::string_view request = call.request();
+  ProposeAndReply(std::move(call), RequestField::kDeleteRange, request);
+}
+
+void Services::Txn(net::UnaryCall call) {
+  auto txn = std::make_shared<etcdserverpb::TxnRequest>();
+  if (!Parse(call.request(), txn.get())) return FailMalformed(call);
+  if (!Admit(call)) return;
+  if (Error error = CheckTxn(*txn, options_.max_txn_ops); error != Error::kOk) return Fail(call, error);
+  if (!IsReadOnly(*txn)) {
+    uint64_t cost = CostOf(*txn);
+    if (cost > 0 && node_.WouldExceedQuota(cost)) {
+      node_.RaiseNoSpace();
+      return Fail(call, Error::kNoSpace);
+    }
+    std::string_view request = call.request();
+    return ProposeAndReply(std::move(call), RequestField::kTxn, request);
+  }
+  auto read = [this, call, txn] {
+    storage::OpResult result;
+    node_.store().ReadTxn(*txn, &result);
+    if (!result.ok()) return Fail(call, ToError(result.error));
+    call.Reply(WithHeader(node_.Header(result.revision), std::move(result.body)));
+  };
+  if (IsSerializable(*txn)) return read();
+  node_.LinearizableRead([call, read](Error error) {
+    if (error != Error::kOk) return Fail(call, error);
+    call.executor().Post(read);
+  });
+}
+
+void Services::Compact(net::UnaryCall call) {
+  etcdserverpb::CompactionRequest request;
+  if (!Parse(call.request(), &request)) return FailMalformed(call);
+  if (!Admit(call)) return;
+  std::string_view bytes = call.request();
+  ProposeAndReply(std::move(call), RequestField::kCompaction, bytes);
+}
+
+}  // namespace kvd::server
