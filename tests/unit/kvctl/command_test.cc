@@ -74,5 +74,19 @@ TEST(CommandLine, ApiVersion2_IsRefused) {
   EXPECT_EQ(RunKvctl({"version"}, "", {{"ETCDCTL_API", "3"}}).code, 0);
 }
 
+// Nothing listens on port 1: every endpoint is tried until the time is over.
+TEST(CommandLine, NoEndpointCanBeReached) {
+  const Outcome outcome =
+      RunKvctl({"get", "a", "--endpoints=127.0.0.1:1,127.0.0.1:1", "--command-timeout=300ms"});
+  EXPECT_EQ(outcome.code, kExitError);
+  EXPECT_EQ(outcome.err, "Error: context deadline exceeded\n");
+  const Outcome health =
+      RunKvctl({"endpoint", "health", "--endpoints=127.0.0.1:1", "--command-timeout=300ms"});
+  EXPECT_EQ(health.code, kExitError);
+  EXPECT_EQ(health.err,
+            "127.0.0.1:1 is unhealthy: failed to commit proposal: context deadline exceeded\n"
+            "Error: unhealthy cluster\n");
+}
+
 }  // namespace
 }  // namespace kvd::ctl

@@ -1,0 +1,307 @@
+#include "server/member/member_process.h"
+
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <memory>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/file_system.h"
+#include "base/log.h"
+#include "base/random.h"
+#include "base/strings.h"
+#include "net/grpc_server.h"
+#include "net/io_threads.h"
+#include "server/api/services.h"
+#include "server/bootstrap/bootstrap.h"
+#include "server/config/sd_notify.h"
+#include "server/http/http_endpoints.h"
+#include "server/member/node_metrics.h"
+#include "server/metrics/metrics.h"
+#include "server/node/node.h"
+#include "server/node/peer_link.h"
+#include "storage/store.h"
+#include "wal/wal.h"
+
+namespace kvd::server {
+namespace {
+
+constexpr base::Nanos kHandOverLimit = std::chrono::milliseconds(1500);
+constexpr base::Nanos kClientGrace = std::chrono::milliseconds(500);
+constexpr int kInternalStop = SIGUSR2;  // raised by the member itself, never handled otherwise
+
+// The executors, each a thread, stopped together.
+struct Threads {
+  base::ThreadExecutor consensus{"consensus"};
+  base::ThreadExecutor log{"log"};
+  base::ThreadExecutor apply{"apply"};
+  base::ThreadExecutor watch{"watch"};
+  base::ThreadExecutor background{"background"};
+
+  NodeExecutors ForNode() { return {consensus, log, apply, watch, background}; }
+  void Stop() {
+    for (base::ThreadExecutor* executor : {&consensus, &log, &apply, &watch, &background}) executor->Stop();
+  }
+};
+
+int ClientThreads() {
+  // Half of the processors: the log, consensus and apply threads need the others.
+  return std::clamp(static_cast<int>(std::thread::hardware_concurrency()) / 2, 1, 8);
+}
+
+DiskOptions DiskOptionsOf(const Config& config) {
+  DiskOptions disk;
+  disk.member_dir = config.MemberDir();
+  disk.wal_dir = config.WalDir();
+  disk.snap_dir = config.SnapDir();
+  disk.backend_dir = config.BackendDir();
+  disk.max_wals = static_cast<uint32_t>(config.max_wals);
+  disk.no_fsync = config.unsafe_no_fsync;
+  return disk;
+}
+
+NodeOptions NodeOptionsOf(const Config& config) {
+  NodeOptions node;
+  node.name = config.name;
+  node.client_urls = ToStrings(config.advertise_client_urls);
+  node.heartbeat = std::chrono::milliseconds(config.heartbeat_interval_ms);
+  node.election_ticks = config.ElectionTicks();
+  node.advance_election_ticks = config.initial_election_tick_advance;
+  node.snapshot_count = config.snapshot_count;
+  node.snapshot_catchup_entries = config.snapshot_catchup_entries;
+  node.max_request_bytes = config.max_request_bytes;
+  node.quota_bytes = config.QuotaBytes();
+  node.watch_progress_interval = config.watch_progress_notify_interval;
+  node.lease_checkpoints = config.features.lease_checkpoint;
+  node.strict_reconfig_check = config.strict_reconfig_check;
+  node.max_learners = config.max_learners;
+  node.seed = base::SystemSeed();
+  return node;
+}
+
+net::FrontDoorOptions DoorOptionsOf(const Config& config) {
+  net::FrontDoorOptions door;
+  door.max_receive_message_bytes = static_cast<uint32_t>(config.MaxReceiveBytes());
+  door.max_concurrent_streams = config.max_concurrent_streams;
+  door.keepalive_min_time = config.grpc_keepalive_min_time;
+  door.keepalive_interval = config.grpc_keepalive_interval;
+  door.keepalive_timeout = config.grpc_keepalive_timeout;
+  return door;
+}
+
+absl::Status InitLoggingFrom(const Config& config) {
+  base::LogOptions log;
+  base::ParseLogLevel(config.log_level, &log.level);
+  log.format =
+      config.log_format == "console" ? base::LogOptions::Format::kConsole : base::LogOptions::Format::kJson;
+  log.outputs = config.log_outputs;
+  if (config.enable_log_rotation) {
+    log.rotate_bytes = static_cast<uint64_t>(config.log_rotation.max_size_mb) << 20;
+    log.rotate_keep_files = static_cast<uint32_t>(config.log_rotation.max_backups);
+  }
+  return base::InitLogging(log);
+}
+
+class MemberProcess {
+ public:
+  explicit MemberProcess(const Config& config) : config_(config), fs_(base::PosixFileSystem()) {}
+
+  absl::Status Start();
+  void Stop();
+
+ private:
+  absl::StatusOr<MemberDisk::State> OpenDisk(const BootstrapResult& how);
+  absl::Status ListenForPeers();
+  absl::Status ListenForClients();
+  void Serve();
+
+  const Config& config_;
+  base::FileSystem& fs_;
+  Threads threads_;
+  net::IoThreads peer_io_{1, "peer"};
+  net::IoThreads client_io_{ClientThreads(), "client"};
+  std::unique_ptr<MemberDisk> disk_;
+  std::unique_ptr<PeerLink> peers_;
+  std::unique_ptr<Node> node_;
+  std::unique_ptr<net::FrontDoor> door_;
+  std::unique_ptr<net::FrontDoor> metrics_door_;
+  std::unique_ptr<Services> services_;
+  std::unique_ptr<HttpEndpoints> http_;
+};
+
+absl::StatusOr<MemberDisk::State> MemberProcess::OpenDisk(const BootstrapResult& how) {
+  disk_ = std::make_unique<MemberDisk>(DiskOptionsOf(config_), fs_, threads_.background);
+  switch (how.mode) {
+    case StartMode::kNew:
+      return disk_->Create(how.local_id, how.cluster_id, how.members);
+    case StartMode::kJoin:
+      return disk_->Create(how.local_id, how.cluster_id, {});
+    case StartMode::kRestart:
+      break;
+  }
+  return disk_->Open();
+}
+
+absl::Status MemberProcess::ListenForPeers() {
+  for (const Url& url : config_.listen_peer_urls) {
+    absl::StatusOr<uint16_t> port = peers_->Listen(url.Hostname(), url.Port());
+    if (!port.ok()) {
+      return absl::Status(port.status().code(), absl::StrCat("cannot listen for peers on ", url.ToString(),
+                                                             ": ", port.status().message()));
+    }
+    KVD_LOG(kInfo, "serving peer traffic", {"address", url.host});
+  }
+  return absl::OkStatus();
+}
+
+absl::Status MemberProcess::ListenForClients() {
+  auto listen = [](net::FrontDoor& door, const Url& url, net::ListenOptions options) {
+    absl::Status status = url.IsUnix() ? door.ListenUnix(url.host + url.path, options)
+                                       : door.Listen(url.Hostname(), url.Port(), options).status();
+    if (status.ok()) return status;
+    return absl::Status(
+        status.code(), absl::StrCat("cannot listen for clients on ", url.ToString(), ": ", status.message()));
+  };
+  bool split = !config_.listen_client_http_urls.empty();
+  for (const Url& url : config_.listen_client_urls) {
+    if (absl::Status status = listen(*door_, url, {.grpc = true, .http = !split}); !status.ok())
+      return status;
+  }
+  for (const Url& url : config_.listen_client_http_urls) {
+    if (absl::Status status = listen(*door_, url, {.grpc = false, .http = true}); !status.ok()) return status;
+  }
+  for (const Url& url : config_.listen_metrics_urls) {
+    if (absl::Status status = listen(*metrics_door_, url, {.grpc = false, .http = true}); !status.ok())
+      return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status MemberProcess::Start() {
+  absl::StatusOr<BootstrapResult> how = Bootstrap(config_);
+  if (!how.ok()) return how.status();
+  absl::StatusOr<MemberDisk::State> state = OpenDisk(*how);
+  if (!state.ok()) return state.status();
+
+  PeerLink::Options link;
+  link.member_id = state->member_id;
+  link.cluster_id = state->cluster_id;
+  link.server_version = std::string(kEtcdVersion);
+  link.peer_urls = ToStrings(config_.advertise_peer_urls);
+  link.read_timeout = config_.raft_read_timeout;
+  link.write_timeout = config_.raft_write_timeout;
+  peers_ = std::make_unique<PeerLink>(link, peer_io_.thread(0), fs_, threads_.background);
+
+  KVD_LOG(kInfo, "starting kvd server", {"etcd-version", kEtcdVersion}, {"kvd-version", KvdVersion()},
+          {"local-member-id", base::HexId(state->member_id)}, {"cluster-id", base::HexId(state->cluster_id)},
+          {"name", config_.name}, {"data-dir", config_.data_dir},
+          {"revision", state->store->current_revision()});
+  Node::Events events;
+  events.on_ready = [this] { Serve(); };
+  events.on_removed = [] { kill(getpid(), kInternalStop); };
+  node_ = std::make_unique<Node>(NodeOptionsOf(config_), threads_.ForNode(), *disk_, std::move(*state),
+                                 how->members, *peers_, std::move(events));
+  if (absl::Status loaded = node_->Load(); !loaded.ok()) return loaded;
+  if (how->mode == StartMode::kRestart) {
+    absl::Status ours =
+        CheckIdentity(config_, node_->member_id(), node_->cluster_id(), node_->cluster().View()->Members());
+    if (!ours.ok()) return ours;
+  }
+  peers_->SetReceiver(node_.get());
+
+  services_ = std::make_unique<Services>(
+      *node_, fs_, ServiceOptions{static_cast<int64_t>(config_.max_txn_ops), config_.max_request_bytes});
+  door_ = std::make_unique<net::FrontDoor>(client_io_, DoorOptionsOf(config_));
+  metrics_door_ = std::make_unique<net::FrontDoor>(client_io_, DoorOptionsOf(config_));
+  services_->Register(*door_);
+  http_ = std::make_unique<HttpEndpoints>(*node_);
+  http_->Register(*door_);
+  http_->RegisterHealth(*metrics_door_);
+  for (net::FrontDoor* door : {door_.get(), metrics_door_.get()}) {
+    RegisterMetrics(*door, {CollectProcessMetrics, CollectVersionMetrics,
+                            [node = node_.get()](MetricSink& sink) { CollectNodeMetrics(*node, sink); }});
+  }
+  if (absl::Status listening = ListenForPeers(); !listening.ok()) return listening;
+  if (absl::Status listening = ListenForClients(); !listening.ok()) return listening;
+  metrics_door_->Start();
+  node_->Start();
+  return absl::OkStatus();
+}
+
+void MemberProcess::Serve() {
+  door_->Start();
+  for (const Url& url : config_.listen_client_urls) {
+    KVD_LOG(kInfo, "serving client traffic insecurely; this is strongly discouraged!", {"address", url.host});
+  }
+  KVD_LOG(kInfo, "ready to serve client requests");
+  if (absl::Status told = SdNotify("READY=1"); !told.ok()) {
+    KVD_LOG(kWarn, "failed to notify systemd for readiness", {"error", told});
+  }
+}
+
+void MemberProcess::Stop() {
+  if (node_ != nullptr) node_->HandOver(kHandOverLimit);
+  if (services_ != nullptr) services_->Shutdown();
+  if (node_ != nullptr) node_->Stop();
+  if (door_ != nullptr) door_->Shutdown(kClientGrace);
+  if (metrics_door_ != nullptr) metrics_door_->Shutdown(base::Nanos(0));
+  if (peers_ != nullptr) peers_->Stop();
+  threads_.Stop();
+  door_.reset();
+  metrics_door_.reset();
+  peer_io_.Stop();
+  client_io_.Stop();
+  http_.reset();
+  services_.reset();
+  node_.reset();
+  peers_.reset();
+}
+
+}  // namespace
+
+int RunMember(const ParseResult& parsed, int* signal_out) {
+  *signal_out = 0;
+  // Taken by this thread alone, so before there is any other.
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (int s : {SIGTERM, SIGINT, kInternalStop}) sigaddset(&signals, s);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+
+  const Config& config = parsed.config;
+  if (absl::Status logging = InitLoggingFrom(config); !logging.ok()) {
+    KVD_LOG(kError, "cannot start logging", {"error", logging});
+    return 1;
+  }
+  KVD_LOG(kInfo, "Running: ", {"args", parsed.arguments});
+  for (const Notice& notice : parsed.infos) KVD_LOG(kInfo, notice.message);
+  for (const Notice& notice : parsed.warnings) KVD_LOG(kWarn, notice.message);
+
+  absl::Status started = CheckFileDescriptorLimit();
+  auto process = std::make_unique<MemberProcess>(config);
+  if (started.ok()) started = process->Start();
+  int code = 0;
+  if (started.ok()) {
+    int received = 0;
+    sigwait(&signals, &received);
+    if (received != kInternalStop) {
+      KVD_LOG(kInfo, "received signal; shutting down", {"signal", strsignal(received)});
+      *signal_out = received;
+    }
+  } else {
+    KVD_LOG(kFatal, base::FromAbsl(started.message()));
+    code = 1;
+  }
+  process->Stop();
+  process.reset();
+  KVD_LOG(kInfo, "closed kvd server");
+  base::FlushLogging();
+  return code;
+}
+
+}  // namespace kvd::server
