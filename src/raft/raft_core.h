@@ -75,7 +75,8 @@ struct Config {
   bool forward_proposals = true;
 
   // What was found on disk. The log itself is the LogView; `applied` is what the state machine already holds
-  // and lies in [LogView::FirstIndex()-1, hard_state.commit]; conf_state is the membership at `applied`.
+  // and lies in [LogView::FirstIndex()-1, LogView::LastIndex()]; conf_state is the membership at `applied`.
+  // The commit index found may lag behind `applied`, since it is not synced.
   HardState hard_state = {};
   ConfState conf_state = {};
   Index applied = 0;
