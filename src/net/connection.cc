@@ -76,7 +76,12 @@ void Connection::OnData(std::string_view data) {
   if (state_ == State::kDetecting) {
     Detect(data);
   } else if (state_ == State::kServing) {
-    if (!session_->Receive(data)) {
+    Session::After after = session_->Receive(data);
+    if (after == Session::After::kBroken) {
+      Close();
+      return;
+    }
+    if (after == Session::After::kClosing) {
       state_ = State::kClosing;
       thread_.Arm(*this, thread_.Now() + kCloseTime);
     }

@@ -31,8 +31,10 @@ class Connection;
 class Session {
  public:
   virtual ~Session() = default;
-  // False: nothing more is to be read; the connection closes once what is queued has been sent.
-  virtual bool Receive(std::string_view data) = 0;
+  // kClosing: nothing more is to be read; the connection closes once what is queued has been sent. kBroken:
+  // it closes at once.
+  enum class After { kOpen, kClosing, kBroken };
+  virtual After Receive(std::string_view data) = 0;
   // The client sends nothing more. False: close now.
   virtual bool ReceiveEnd() = 0;
   // Appends output while `out` is shorter than kOutputBytes.

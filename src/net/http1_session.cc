@@ -36,12 +36,12 @@ class Http1Session final : public Session, public WheelTimer {
   }
   ~Http1Session() override { *alive_ = nullptr; }
 
-  bool Receive(std::string_view data) override {
-    if (closing_) return true;
+  After Receive(std::string_view data) override {
+    if (closing_) return After::kOpen;
     in_.append(data);
     if (parser_->is_header_done()) ArmTimer(connection_.config().options.first_bytes_timeout);
     ParseRequests();
-    return true;
+    return After::kOpen;
   }
   bool ReceiveEnd() override {
     ended_ = true;

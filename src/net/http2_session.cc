@@ -194,12 +194,13 @@ Http2Session::~Http2Session() {
   nghttp2_session_del(frames_);
 }
 
-bool Http2Session::Receive(std::string_view data) {
+Session::After Http2Session::Receive(std::string_view data) {
   last_received_ = connection_.thread().Now();
   keepalive_sent_ = false;
   ssize_t n = nghttp2_session_mem_recv(frames_, reinterpret_cast<const uint8_t*>(data.data()), data.size());
   RunDeferred();
-  return n >= 0 && !going_away_;
+  if (n < 0) return After::kBroken;  // not HTTP/2, or a flood; ordinary errors have queued a GOAWAY
+  return going_away_ ? After::kClosing : After::kOpen;
 }
 
 void Http2Session::Produce(OutBuffer& out) {

@@ -25,7 +25,7 @@ class Http2Session final : public Session, public WheelTimer {
   explicit Http2Session(Connection& connection);
   ~Http2Session() override;
 
-  bool Receive(std::string_view data) override;
+  After Receive(std::string_view data) override;
   bool ReceiveEnd() override { return false; }
   void Produce(OutBuffer& out) override;
   bool finished() const override;
