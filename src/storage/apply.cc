@@ -45,7 +45,7 @@ void Writer::Append(Event event, const KeyVersion& version, bool was_live, std::
     batch_->Put(key_buffer_, record);
   }
   {
-    absl::MutexLock lock(&store_.index_mu_);
+    WriterLock lock(store_.index_mu_);
     store_.index_.Append(event.key, version);
     if (was_live == version.tombstone) {
       store_.unpublished_.push_back({event.kv, event.key, version.tombstone ? -1 : 1});
@@ -181,7 +181,7 @@ void Writer::Commit(AppliedState applied) {
   batch_->Put(TableKey(Table::kMeta, kStateKey), EncodeState(state_));
   if (conf_state_) batch_->Put(TableKey(Table::kMeta, kConfStateKey), *conf_state_);
   {
-    absl::MutexLock gate(&store_.gate_);
+    WriterLock gate(store_.gate_);
     store_.engine_->Write(*batch_);
     store_.Publish(state_, conf_state_ ? &*conf_state_ : nullptr);
   }
@@ -199,12 +199,12 @@ void Writer::Commit(AppliedState applied) {
 
 void StoreImpl::Publish(const MetaState& state, const std::string* conf_state) {
   {
-    absl::MutexLock lock(&index_mu_);
+    WriterLock lock(index_mu_);
     revision_.store(state.revision, std::memory_order_release);
     compact_revision_.store(state.compact_revision, std::memory_order_release);
     unpublished_.clear();
   }
-  absl::MutexLock lock(&applied_mu_);
+  MutexLock lock(applied_mu_);
   applied_ = {state.applied_index, state.applied_term};
   if (conf_state != nullptr) conf_state_ = *conf_state;
 }

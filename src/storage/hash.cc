@@ -33,7 +33,7 @@ std::optional<View> OpenHashView(const StoreImpl& store, int64_t revision, Pins:
 HashResult Store::HashKv(int64_t revision) const {
   std::shared_ptr<StoreImpl> impl = Impl();
   HashResult result;
-  result.current_revision = current_revision();
+  result.current_revision = impl->revision_.load(std::memory_order_acquire);
   Pins::Pin compact_pin;
   std::optional<View> view = OpenHashView(*impl, revision, &compact_pin, &result.error);
   if (!view) return result;
@@ -63,7 +63,7 @@ HashResult Store::HashKv(int64_t revision) const {
       if (tombstone) continue;
       KeyValueView kv;
       KVD_CHECK(DecodeKeyValue(it->value(), &kv), "a stored record does not decode");
-      absl::ReaderMutexLock lock(&impl->index_mu_);
+      ReaderLock lock(impl->index_mu_);
       const KeyVersion* kept = impl->index_.Find(kv.key, keep_at);
       if (kept == nullptr || kept->revision() != at) continue;
     }

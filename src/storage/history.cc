@@ -68,10 +68,10 @@ EventHistory Store::Events(const base::KeyInterval& interval, const EventQuery& 
   int64_t to;
   {
     // Compaction, index and engine as of one moment; what a later sweep drops, the snapshots still hold.
-    absl::ReaderMutexLock gate(&impl->gate_);
-    int64_t current = current_revision();
+    ReaderLock gate(impl->gate_);
+    int64_t current = impl->revision_.load(std::memory_order_acquire);
     to = query.to_revision > 0 && query.to_revision < current ? query.to_revision : current;
-    history.compact_revision = compact_revision();
+    history.compact_revision = impl->compact_revision_.load(std::memory_order_acquire);
     if (query.from_revision < history.compact_revision) {
       history.error = StoreError::kCompacted;
       return history;
@@ -79,7 +79,7 @@ EventHistory Store::Events(const base::KeyInterval& interval, const EventQuery& 
     history.next_revision = std::max(query.from_revision, to + 1);
     if (query.from_revision > to || interval.empty()) return history;
     if (interval.is_single()) {
-      absl::ReaderMutexLock lock(&impl->index_mu_);
+      ReaderLock lock(impl->index_mu_);
       for (const KeyVersion& v : impl->index_.Versions(interval.start())) {
         if (v.mod_main >= query.from_revision && v.mod_main <= to) of_key.versions.push_back(v);
       }

@@ -20,7 +20,7 @@ Sweeper::Sweeper(StoreImpl& store) : store_(store) {}
 
 void Sweeper::Request(int64_t compact_revision, std::vector<absl::AnyInvocable<void()>> done) {
   {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(mu_);
     if (compact_revision > requested_) requested_ = compact_revision;
     std::move(done.begin(), done.end(), std::back_inserter(waiting_));
     again_ = scheduled_;
@@ -40,14 +40,14 @@ void Sweeper::Schedule(base::Nanos delay) {
 }
 
 void Sweeper::Stop() {
-  absl::MutexLock lock(&slice_mu_);
+  MutexLock lock(slice_mu_);
   stopped_ = true;
 }
 
 void Sweeper::RunSlice() {
   std::vector<absl::AnyInvocable<void()>> done;
   {
-    absl::MutexLock slice(&slice_mu_);
+    MutexLock slice(slice_mu_);
     if (stopped_) return;
     if (!in_pass_) BeginPass();
     if (!SweepSlice()) {
@@ -61,7 +61,7 @@ void Sweeper::RunSlice() {
 }
 
 void Sweeper::BeginPass() {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(mu_);
   in_pass_ = true;
   revision_ = requested_;
   done_ = std::exchange(waiting_, {});
@@ -79,7 +79,7 @@ bool Sweeper::SweepSlice() {
   std::vector<int64_t> pins = store_.pins_.Revisions();
   while (!at_end && looked < kKeysPerSlice &&
          dead.size() < static_cast<size_t>(store_.options_.sweep_batch_revisions)) {
-    absl::MutexLock lock(&store_.index_mu_);
+    WriterLock lock(store_.index_mu_);
     std::string next;
     at_end = store_.index_.Sweep(revision_, pins, resume_, kKeysPerHold, &dead, &kept_for_pins_, &next);
     resume_ = std::move(next);
@@ -113,7 +113,7 @@ void Sweeper::EndPass() {
           {"took-ms", static_cast<int64_t>(took.count() / 1'000'000)});
   bool again;
   {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(mu_);
     again = requested_ > revision_ || !waiting_.empty() || again_;
     again_ = false;
     scheduled_ = again;
@@ -123,7 +123,7 @@ void Sweeper::EndPass() {
 
 void Sweeper::HintCompaction() {
   store_.background_.Post([self = shared_from_this()] {
-    absl::MutexLock slice(&self->slice_mu_);
+    MutexLock slice(self->slice_mu_);
     if (!self->stopped_) self->store_.engine_->CompactRange({}, {});
   });
 }

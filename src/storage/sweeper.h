@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "absl/functional/any_invocable.h"
-#include "absl/synchronization/mutex.h"
 #include "base/executor.h"
+#include "storage/lock.h"
 
 namespace kvd::storage {
 
@@ -36,10 +36,10 @@ class Sweeper : public std::enable_shared_from_this<Sweeper> {
   void EndPass() ABSL_EXCLUSIVE_LOCKS_REQUIRED(slice_mu_);
 
   StoreImpl& store_;
-  absl::Mutex slice_mu_;  // held while a slice runs
+  Mutex slice_mu_;  // held while a slice runs
   bool stopped_ ABSL_GUARDED_BY(slice_mu_) = false;
 
-  absl::Mutex mu_;
+  Mutex mu_;
   int64_t requested_ ABSL_GUARDED_BY(mu_) = -1;
   bool scheduled_ ABSL_GUARDED_BY(mu_) = false;
   bool again_ ABSL_GUARDED_BY(mu_) = false;  // asked for while scheduled

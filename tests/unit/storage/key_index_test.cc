@@ -133,11 +133,11 @@ class KeyIndexProperty : public ::testing::TestWithParam<uint64_t> {};
 
 TEST_P(KeyIndexProperty, EqualsAnOrderedMap_UnderChangesSweepsAndReloads) {
   base::Random random(GetParam());
-  const uint64_t space = random.Chance(0.5) ? 30 : 20'000;
+  const uint64_t space = random.Chance(0.5) ? 30 : 5'000;
   auto index = std::make_unique<KeyIndex>();
   Oracle oracle;
   int64_t revision = 1;
-  for (int step = 0; step < 40; ++step) {
+  for (int step = 0; step < 25; ++step) {
     for (int i = 0; i < 300; ++i) {
       ++revision;
       std::string key = SomeKey(random, space);

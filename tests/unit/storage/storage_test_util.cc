@@ -82,3 +82,11 @@ void EngineHome::Crash(std::unique_ptr<Engine>* engine) {
 }
 
 }  // namespace kvd::storage
+
+#if defined(__SANITIZE_THREAD__)
+// RocksDB's library, and those it calls, are not built for ThreadSanitizer: their own synchronisation is
+// invisible, what they call is not.
+extern "C" const char* __tsan_default_suppressions() {
+  return "called_from_lib:librocksdb.so\nrace:librocksdb.so\nrace:libzstd.so\nrace:liblz4.so\n";
+}
+#endif
