@@ -37,6 +37,7 @@ storage::RocksOptions EngineOptions(const DiskOptions& options, bool create) {
 wal::Options LogOptions(const DiskOptions& options, base::Executor& background) {
   wal::Options out;
   out.max_segments = options.max_wals;
+  out.segment_bytes = options.wal_segment_bytes;
   out.no_fsync = options.no_fsync;
   out.background = &background;
   return out;

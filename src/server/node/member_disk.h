@@ -47,6 +47,7 @@ struct DiskOptions {
   std::string snap_dir;
   std::string backend_dir;  // <data-dir>/member/rocksdb
   uint32_t max_wals = 5;
+  uint64_t wal_segment_bytes = 64'000'000;
   bool no_fsync = false;
   uint64_t block_cache_bytes = 256ull << 20;
   uint64_t write_buffer_bytes = 64ull << 20;

@@ -19,7 +19,6 @@ namespace {
 constexpr uint64_t kMaxApplyGap = 5000;
 constexpr base::Nanos kHousekeeping = std::chrono::milliseconds(250);
 constexpr base::Nanos kPublishRetry = std::chrono::milliseconds(500);
-constexpr raft::Index kSnapshotPointEvery = 500;
 // The log is cut at least this often if the state machine has moved.
 constexpr raft::Index kCheckpointEvery = 10'000;
 
@@ -31,6 +30,10 @@ raft::Config CoreConfig(const NodeOptions& options, const MemberDisk::State& sta
   config.hard_state = state.hard;
   config.conf_state = state.conf_state;
   config.applied = applied;
+  config.max_message_bytes = options.limits.max_message_bytes;
+  config.max_inflight_messages = options.limits.max_inflight_messages;
+  config.max_uncommitted_bytes = options.limits.max_uncommitted_bytes;
+  config.max_apply_bytes = options.limits.max_apply_bytes;
   return config;
 }
 
@@ -66,6 +69,9 @@ Node::Node(NodeOptions options, NodeExecutors executors, MemberDisk& disk, Membe
   watch.fragment_bytes = options_.max_request_bytes + 512 * 1024;
   watch.progress_interval = options_.watch_progress_interval;
   watch.seed = options_.seed + 1;
+  watch.max_queued_bytes = options_.limits.watch_queue_bytes;
+  watch.slice_events = options_.limits.watch_slice_events;
+  watch.max_backlog_bytes = options_.limits.watch_backlog_bytes;
   hub_ = std::make_unique<WatchHub>(watch, *store_, *this, executors.watch, executors.background);
   store_->SetObserver(&hub_->observer());
   store_->SetLeaseBinder(&lessor_.binder());
@@ -85,10 +91,11 @@ Node::Node(NodeOptions options, NodeExecutors executors, MemberDisk& disk, Membe
   driver.tick = options_.heartbeat;
   driver.request_timeout = RequestTimeout();
   driver.catch_up_entries = options_.snapshot_catchup_entries;
+  driver.trim_every = options_.limits.trim_every;
   if (options_.advance_election_ticks) driver.advance_ticks = options_.election_ticks - 1;
   raft::Config config = CoreConfig(options_, state, store_->applied().index);
   checkpointed_ = state.log->FirstIndex() - 1;
-  checkpoint_at_ = config.applied + kCheckpointEvery;
+  checkpoint_at_ = config.applied + std::min<raft::Index>(options_.snapshot_count, kCheckpointEvery);
   driver_ = std::make_unique<RaftDriver>(config, std::move(state.log), options_.seed, executors.consensus,
                                          *writer_, network, *applier_, driver);
   applier_->SetDriver(driver_.get());
@@ -310,7 +317,7 @@ void Node::SyncPeers() {
 }
 
 void Node::OnApplied(raft::Index index) {
-  if (index >= snapshot_point_ + kSnapshotPointEvery) SetSnapshotPoint();
+  if (index >= snapshot_point_ + options_.limits.snapshot_point_every) SetSnapshotPoint();
   if (index >= checkpoint_at_) {
     checkpoint_at_ = index + std::min<raft::Index>(options_.snapshot_count, kCheckpointEvery);
     executors_.background.Post([this] { TakeCheckpoint(); });

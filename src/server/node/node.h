@@ -49,6 +49,19 @@ struct NodeExecutors {
   base::Executor& background;
 };
 
+// Sizes that suit every process; a simulated cluster draws others, so that what is rare happens often.
+struct NodeLimits {
+  uint64_t snapshot_point_every = 500;   // entries applied between two points that a snapshot may be sent at
+  uint64_t trim_every = 1000;            // entries applied between two trims of the log in memory
+  uint64_t max_message_bytes = 1 << 20;  // of entries in one append
+  size_t max_inflight_messages = 512;    // appends on the way to one follower
+  uint64_t max_uncommitted_bytes = 64 << 20;  // beyond it the leader refuses proposals
+  uint64_t max_apply_bytes = 64 << 20;        // committed and not yet applied
+  size_t watch_queue_bytes = 4 << 20;         // of one stream, before its watchers fall behind
+  size_t watch_slice_events = 1000;           // read from history at a time
+  size_t watch_backlog_bytes = 64 << 20;      // of published events that wait for delivery
+};
+
 struct NodeOptions {
   std::string name;
   std::vector<std::string> client_urls;  // published to the cluster
@@ -64,6 +77,7 @@ struct NodeOptions {
   bool strict_reconfig_check = true;
   int64_t max_learners = 1;
   uint64_t seed = 0;  // of the election jitter
+  NodeLimits limits = {};
 };
 
 // The body of GET /version.

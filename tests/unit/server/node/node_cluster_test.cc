@@ -10,6 +10,8 @@
 namespace kvd::server {
 namespace {
 
+using sim::SimCluster;
+
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
