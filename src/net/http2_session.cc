@@ -33,6 +33,9 @@ nghttp2_option* Options() {
     KVD_CHECK(nghttp2_option_new(&made) == 0, "out of memory");
     nghttp2_option_set_no_auto_window_update(made, 1);
     nghttp2_option_set_no_closed_streams(made, 1);
+    // gRPC's clients in Go send a whole URL as :authority if they were given one as the address, and nghttp2
+    // would reset the stream for it. FrameReceived looks at what we need of a request.
+    nghttp2_option_set_no_http_messaging(made, 1);
     nghttp2_option_set_max_outbound_ack(made, kMaxQueuedAcks);
     nghttp2_option_set_stream_reset_rate_limit(made, kResetBurst, kResetRate);
     return made;
@@ -90,8 +93,13 @@ struct Http2Callbacks {
       case NGHTTP2_DATA: {
         Http2Stream* stream = StreamOf(frames, frame->hd.stream_id);
         if (stream == nullptr) return 0;
-        if (frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST)
+        if (frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
+          if (!stream->names_a_request()) {
+            nghttp2_submit_rst_stream(frames, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_PROTOCOL_ERROR);
+            return 0;
+          }
           stream->OnRequest();
+        }
         if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0) stream->OnRequestEnd();
         return 0;
       }

@@ -58,7 +58,8 @@ class Http2Stream final : public UnaryCall::State, private WorkNode, private Whe
 
   // What arrives, from nghttp2's callbacks. OnHeader: false if the headers have become too large.
   bool OnHeader(std::string_view name, std::string_view value);
-  void OnRequest();  // the headers are complete
+  bool names_a_request() const { return !http_method_.empty() && !path_.empty(); }
+  void OnRequest();  // the headers are complete, and name a request
   void OnData(std::string_view data);
   void OnRequestEnd();
   // The stream is gone from the session, which drops its reference after RunCallbacks.

@@ -116,8 +116,9 @@ bool Scanner::TakeMarker(const Record& record, std::string* why_not) {
     if (marker.term == from_->term) {
       marker_found_ = true;
       // A snapshot from elsewhere replaces a log that does not hold its last entry, also what was behind that
-      // index.
+      // index. From then on the log holds it: the next marker of the same snapshot replaces nothing.
       if (marker.index > 0 && term_at_from_ != marker.term) scan_.contents.entries.clear();
+      term_at_from_ = marker.term;
     } else {
       marker_other_term_ = marker.term;
     }

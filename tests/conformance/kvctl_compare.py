@@ -58,6 +58,9 @@ def compare(kvctl, cluster, lease):
                 continue
             if output == "fields" and "--hex" in words:
                 continue
+            if cluster.implementation.name == "kvd" and words[0] == "endpoint" and words[1] != "health":
+                # etcdctl 3.4 passes over the newer fields of the answer.
+                continue
             words = [lease if word == "LEASE" else word for word in words] + ["-w", output]
             expected = run("etcdctl", cluster.endpoints, words, stdin)
             actual = run(kvctl, cluster.endpoints, words, stdin)

@@ -387,8 +387,8 @@ class Replay {
   void Report(const char* name, const Message& request, const std::string& left, const std::string& right) {
     ok_ = false;
     std::printf(
-        "operation %d, %s at revision %lld (compacted %lld):\n  %.2000s\n  left:  %.2000s\n  right: "
-        "%.2000s\n",
+        "operation %d, %s at revision %lld (compacted %lld):\n  %.6000s\n  left:  %.6000s\n  right: "
+        "%.6000s\n",
         operation_, name, static_cast<long long>(revision_), static_cast<long long>(compacted_),
         request.ShortDebugString().c_str(), left.c_str(), right.c_str());
   }

@@ -141,6 +141,8 @@ bool CollectWrites(const Ops& ops, Writes* out) {
   for (const RequestOp& op : ops) {
     if (!op.has_request_delete_range()) continue;
     const auto& del = op.request_delete_range();
+    // An interval up to the last key conflicts with nothing: etcd takes its end here as the key "\0".
+    if (del.range_end() == std::string_view("\0", 1)) continue;
     out->deletes.push_back(base::KeyInterval::FromRequest(del.key(), del.range_end()));
   }
   for (const RequestOp& op : ops) {

@@ -156,6 +156,35 @@ TEST(Http2, HeaderListTooLarge_StreamReset_ConnectionLives) {
   ASSERT_TRUE(client.frames.Await(kData, &client.frame));
 }
 
+// What gRPC in Go sends if the address it was given is a URL.
+TEST(Http2, AuthorityIsAUrl_Answered) {
+  TestServer server;
+  Client client(server);
+  std::string block = Literal(":method", "POST") + Literal(":scheme", "http") +
+                      Literal(":path", "/test.Echo/Unary") + Literal(":authority", "http://127.0.0.1:2379") +
+                      Literal("content-type", "application/grpc") + Literal("te", "trailers");
+  client.socket.Send(Frame(kHeaders, kEndHeaders, 1, block) +
+                     Frame(kData, kEndStream, 1, GrpcMessage("abc")));
+  ASSERT_TRUE(client.frames.Await(kData, &client.frame));
+  EXPECT_EQ(client.frame.payload, GrpcMessage("abc"));
+}
+
+TEST(Http2, NoPathOrNoMethod_StreamReset_ConnectionLives) {
+  TestServer server;
+  Client client(server);
+  client.socket.Send(
+      Frame(kHeaders, kEndHeaders, 1, Literal(":method", "POST") + Literal(":scheme", "http")) +
+      Frame(kData, kEndStream, 1, GrpcMessage("abc")) +
+      Frame(kHeaders, kEndHeaders | kEndStream, 3, Literal(":path", "/test.Echo/Unary")));
+  for (uint32_t stream : {1, 3}) {
+    ASSERT_TRUE(client.frames.Await(kReset, &client.frame));
+    EXPECT_EQ(client.frame.stream, stream);
+    EXPECT_EQ(FrameReader::ErrorOf(client.frame), kProtocolError);
+  }
+  client.Call(5, "/test.Echo/Unary", "next");
+  ASSERT_TRUE(client.frames.Await(kData, &client.frame));
+}
+
 TEST(Http2, PingsWithoutStreams_TooMany_EnhanceYourCalm) {
   TestServer server;
   Client client(server);

@@ -116,6 +116,17 @@ TEST_F(WalTest, SnapshotFromElsewhere_ReplacesALogThatDoesNotHoldIt) {
   EXPECT_EQ(MustOpen({10, 4, ""}).contents.entries, MakeEntries(11, 12, 4));
 }
 
+TEST_F(WalTest, SnapshotFromElsewhere_MarkedAgain_KeepsWhatCameSince) {
+  auto wal = MustCreate();
+  MustSave(*wal, {3, 1, 2}, MakeEntries(1, 3, 3));
+  ASSERT_TRUE(wal->SaveSnapshot({10, 4, ""}).ok());
+  MustSave(*wal, {4, 1, 12}, MakeEntries(11, 12, 4));
+  ASSERT_TRUE(wal->SaveSnapshot({10, 4, ""}).ok());
+  MustSave(*wal, {4, 1, 14}, MakeEntries(13, 14, 4));
+  wal.reset();
+  EXPECT_EQ(MustOpen({10, 4, ""}).contents.entries, MakeEntries(11, 14, 4));
+}
+
 TEST_F(WalTest, MarkerInAnEarlierSegmentThanItsIndexSays_IsFound) {
   auto wal = MustCreate();
   MustSave(*wal, {1, 1, 5}, MakeEntries(1, 5, 1));
