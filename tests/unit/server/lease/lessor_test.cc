@@ -10,7 +10,8 @@
 
 #include "base/random.h"
 #include "base/sim_executor.h"
-#include "storage/event.h"
+#include "storage/engine.h"
+#include "storage/store.h"
 
 namespace kvd::server {
 namespace {
@@ -320,6 +321,68 @@ TEST_F(LessorTest, DestructionAnswersWaitingRenewals) {
   EXPECT_EQ(*answer, -2);
   scheduler_.RunFor(seconds(5));
   EXPECT_THAT(expired_, UnorderedElementsAre(1));  // from before
+}
+
+class LessorStoreTest : public LessorTest {
+ protected:
+  LessorStoreTest() : background_(scheduler_.NewExecutor("background")), disk_(storage::NewModelDisk()) {
+    Open();
+  }
+  ~LessorStoreTest() override { store_.reset(); }
+
+  void Open() {
+    store_.reset();
+    store_ = *storage::Store::Open(storage::OpenModelEngine(disk_), *background_);
+    store_->SetLeaseBinder(&lessor_->binder());
+  }
+
+  std::unique_ptr<base::Executor> background_;
+  std::shared_ptr<storage::ModelDisk> disk_;
+  std::unique_ptr<storage::Store> store_;
+};
+
+TEST_F(LessorStoreTest, LeasesAndTheirKeysComeBackFromTheStore) {
+  auto batch = store_->BeginApply();
+  for (int64_t id : {7, 8}) {
+    const auto record = lessor_->Grant(id, 60);
+    batch.PutTable(storage::Table::kLease, EncodeLeaseKey(id), EncodeLeaseRecord(*record));
+  }
+  batch.PutTable(storage::Table::kLease, EncodeLeaseKey(8), EncodeLeaseRecord(*lessor_->Checkpoint(8, 30)));
+  EXPECT_EQ(batch.Put({.key = "x", .value = "v", .lease = 99}).error, storage::StoreError::kLeaseNotFound);
+  EXPECT_TRUE(batch.Put({.key = "b", .value = "v", .lease = 7}).ok());
+  EXPECT_TRUE(batch.Put({.key = "a", .value = "v", .lease = 7}).ok());
+  EXPECT_TRUE(batch.Put({.key = "c", .value = "v", .lease = 7}).ok());
+  EXPECT_TRUE(batch.Put({.key = "c", .value = "v", .lease = 8}).ok());  // moves
+  EXPECT_TRUE(batch.Put({.key = "d", .value = "v", .lease = 8}).ok());
+  EXPECT_TRUE(batch.Put({.key = "d", .value = "v"}).ok());  // detaches
+  EXPECT_TRUE(batch.Put({.key = "e", .value = "v", .lease = 8}).ok());
+  EXPECT_TRUE(batch.DeleteRange({.key = "e"}).ok());
+  batch.Commit({.index = 1, .term = 1});
+  EXPECT_THAT(lessor_->KeysOf(7), ElementsAre("a", "b"));
+  EXPECT_THAT(lessor_->KeysOf(8), ElementsAre("c"));
+  store_->Flush();
+
+  Make({});
+  Open();
+  ASSERT_TRUE(lessor_->RecoverFrom(*store_).ok());
+  EXPECT_THAT(lessor_->KeysOf(7), ElementsAre("a", "b"));
+  EXPECT_THAT(lessor_->KeysOf(8), ElementsAre("c"));
+  EXPECT_EQ(lessor_->TimeToLive(7, false)->granted_ttl_s, 60);
+  lessor_->Promote(seconds(1));
+  EXPECT_EQ(Remaining(7), 61);
+  EXPECT_EQ(Remaining(8), 31);
+}
+
+TEST_F(LessorStoreTest, RevocationDeletesTheKeysInOneRevision) {
+  auto batch = store_->BeginApply();
+  ASSERT_TRUE(lessor_->Grant(7, 60).ok());
+  for (const char* key : {"b", "c", "a"}) batch.Put({.key = key, .value = "v", .lease = 7});
+  const auto keys = lessor_->Revoke(7);
+  const int64_t before = batch.revision();
+  EXPECT_EQ(batch.DeleteKeys(*keys).count, 3);
+  EXPECT_EQ(batch.revision(), before + 1);
+  batch.Commit({.index = 1, .term = 1});
+  EXPECT_EQ(store_->live_keys(), 0);
 }
 
 }  // namespace

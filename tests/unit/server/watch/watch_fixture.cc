@@ -1,5 +1,8 @@
 #include "watch_fixture.h"
 
+#include <cstdlib>
+#include <filesystem>
+
 #include "base/strings.h"
 #include "storage/engine.h"
 
@@ -109,10 +112,24 @@ std::string Describe(const etcdserverpb::WatchResponse& r) {
   return out;
 }
 
-std::unique_ptr<storage::Store> NewStore(base::Executor& background) {
-  auto store = storage::Store::Open(storage::OpenModelEngine(storage::NewModelDisk()), background);
+std::unique_ptr<storage::Store> NewStore(base::Executor& background, const std::string& directory) {
+  std::unique_ptr<storage::Engine> engine;
+  if (directory.empty()) {
+    engine = storage::OpenModelEngine(storage::NewModelDisk());
+  } else {
+    auto rocks = storage::OpenRocksEngine(directory, {});
+    EXPECT_TRUE(rocks.ok()) << rocks.status();
+    engine = *std::move(rocks);
+  }
+  auto store = storage::Store::Open(std::move(engine), background);
   EXPECT_TRUE(store.ok()) << store.status();
   return *std::move(store);
+}
+
+std::string NewDirectory() {
+  std::string path = testing::TempDir() + "/watch-XXXXXX";
+  EXPECT_NE(mkdtemp(path.data()), nullptr);
+  return path;
 }
 
 int64_t Write(storage::Store& store, uint64_t index, const std::vector<Op>& ops) {
@@ -139,11 +156,12 @@ int64_t Write(storage::Store& store, uint64_t index, const std::vector<Op>& ops)
   return store.current_revision();
 }
 
-WatchTest::WatchTest(WatchHub::Options options, uint64_t seed)
+WatchTest::WatchTest(WatchHub::Options options, uint64_t seed, EngineKind engine)
     : scheduler_(seed),
       watch_(scheduler_.NewExecutor("watch")),
       background_(scheduler_.NewExecutor("background")),
-      store_(NewStore(*background_)) {
+      directory_(engine == EngineKind::kRocks ? NewDirectory() : std::string()),
+      store_(NewStore(*background_, directory_)) {
   MakeHub(options);
 }
 
@@ -152,6 +170,7 @@ WatchTest::~WatchTest() {
   watch_.reset();
   hub_.reset();
   store_.reset();
+  if (!directory_.empty()) std::filesystem::remove_all(directory_);
 }
 
 void WatchTest::MakeHub(WatchHub::Options options) {

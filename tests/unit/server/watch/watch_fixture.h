@@ -92,7 +92,8 @@ class FixedHeaders final : public HeaderSource {
   uint64_t term() const override { return 13; }
 };
 
-std::unique_ptr<storage::Store> NewStore(base::Executor& background);
+// A fresh store on the model engine, or on a RocksDB in `directory`.
+std::unique_ptr<storage::Store> NewStore(base::Executor& background, const std::string& directory = {});
 // Each returns the revision it made (or left).
 struct Op {
   bool is_delete = false;
@@ -103,7 +104,9 @@ int64_t Write(storage::Store& store, uint64_t index, const std::vector<Op>& ops)
 
 class WatchTest : public testing::Test {
  protected:
-  explicit WatchTest(WatchHub::Options options = {}, uint64_t seed = 1);
+  enum class EngineKind { kModel, kRocks };
+  explicit WatchTest(WatchHub::Options options = {}, uint64_t seed = 1,
+                     EngineKind engine = EngineKind::kModel);
   ~WatchTest() override;
 
   void MakeHub(WatchHub::Options options);
@@ -118,6 +121,7 @@ class WatchTest : public testing::Test {
   std::unique_ptr<base::Executor> background_;
   FixedHeaders headers_;
   uint64_t index_ = 0;
+  std::string directory_;  // of RocksDB, if that is the engine
   std::unique_ptr<storage::Store> store_;
   std::unique_ptr<WatchHub> hub_;
 };

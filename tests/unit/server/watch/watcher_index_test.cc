@@ -52,7 +52,7 @@ TEST(WatcherIndex, MatchesAModelUnderRandomChanges) {
   std::map<int64_t, Watcher> watchers;
   const auto key = [&] { return std::string(1 + random.Below(3), static_cast<char>('a' + random.Below(6))); };
   int64_t next = 0;
-  for (int step = 0; step < 30'000; ++step) {
+  for (int step = 0; step < 10'000; ++step) {
     if (watchers.size() < 300 && random.Chance(0.5)) {
       const std::string start = key();
       const std::string end = key();
