@@ -8,7 +8,7 @@ build_packages=(
   libprotobuf-dev protobuf-compiler libgrpc++-dev protobuf-compiler-grpc
   libnghttp2-dev libssl-dev zlib1g-dev
   libboost-dev libboost-system-dev libboost-program-options-dev
-  librocksdb-dev libabsl-dev libc-ares-dev libyaml-cpp-dev prometheus-cpp-dev
+  librocksdb-dev libjemalloc-dev libabsl-dev libc-ares-dev libyaml-cpp-dev prometheus-cpp-dev
   libspdlog-dev libfmt-dev libcrypt-dev
   libgtest-dev libgmock-dev libbenchmark-dev
 )

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "base/file_system.h"
 #include "base/log.h"
 #include "base/random.h"
@@ -272,6 +273,8 @@ int RunMember(const ParseResult& parsed, int* signal_out) {
   for (int s : {SIGTERM, SIGINT, kInternalStop}) sigaddset(&signals, s);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
+  // Debian's Abseil checks every lock against every other for cycles unless it is told not to.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
 
   const Config& config = parsed.config;
   if (absl::Status logging = InitLoggingFrom(config); !logging.ok()) {
