@@ -191,7 +191,8 @@ rocksdb::Options MakeOptions(const RocksOptions& in) {
   o.write_buffer_size = in.write_buffer_bytes;
   o.max_write_buffer_number = in.max_write_buffers;
   o.min_write_buffer_number_to_merge = 1;
-  // History arrives in the order of its keys: remembering where the last one of a table went saves the search.
+  // History arrives in the order of its keys: remembering where the last one of a table went saves the
+  // search.
   o.memtable_insert_with_hint_prefix_extractor.reset(rocksdb::NewFixedPrefixTransform(1));
 
   o.max_background_jobs = in.max_background_jobs;
