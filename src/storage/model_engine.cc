@@ -102,7 +102,7 @@ class ModelSnapshot final : public EngineSnapshot {
 
 class ModelIterator final : public EngineIterator {
  public:
-  ModelIterator(std::shared_ptr<ModelDisk> disk, IteratorOptions options)
+  ModelIterator(const std::shared_ptr<ModelDisk>& disk, IteratorOptions options)
       : disk_(disk),
         options_(std::move(options)),
         snapshot_(options_.snapshot

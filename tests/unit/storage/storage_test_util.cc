@@ -70,7 +70,7 @@ void EngineHome::RememberAsCrashed() {
     before = List(path_);
     for (const auto& [name, size] : before) {
       std::error_code gone;
-      fs::copy_file(path_ + "/" + name, next + "/" + name, gone);
+      fs::copy_file(fs::path(path_) / name, fs::path(next) / name, gone);
     }
   } while (before != List(path_) || before != List(next));
   path_ = next;
@@ -87,6 +87,7 @@ void EngineHome::Crash(std::unique_ptr<Engine>* engine) {
 // RocksDB's library, and those it calls, are not built for ThreadSanitizer: their own synchronisation is
 // invisible, what they call is not.
 extern "C" const char* __tsan_default_suppressions() {
-  return "called_from_lib:librocksdb.so\nrace:librocksdb.so\nrace:libzstd.so\nrace:liblz4.so\n";
+  return "called_from_lib:librocksdb.so\ncalled_from_lib:libstdc++.so\nrace:librocksdb.so\nrace:libzstd."
+         "so\nrace:liblz4.so\n";
 }
 #endif
