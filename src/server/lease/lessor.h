@@ -4,8 +4,8 @@
 // like any other request.
 //
 // What it persists is a LeaseRecord per lease (lease_record.h), which the applier writes in the batch of the
-// entry; keys are found again from the store at open. So a restart is: Recover every record, then Attach
-// every leased key.
+// entry; keys are found again from the store. So opening is: Recover every record, then Attach every leased
+// key.
 //
 // Time: a lease lives on the member's monotonic clock. A new leader gives every lease its full TTL (or what
 // its last checkpoint left) plus `extend`, so a lease never ends early because leadership moved; it may end
@@ -14,9 +14,11 @@
 // Thread-safety: every method may be called from any thread. Grant, Revoke, Checkpoint, Attach and Detach are
 // called in log order by the applier. Callbacks of Options run on `executor`; a Renew callback runs on the
 // caller's thread, or, if it had to wait, on the thread of Revoke, Checkpoint, Clear, Demote or the
-// destructor. No lock is held while a callback runs. Ownership: `executor` must outlive the lessor or have
-// been stopped. Units: TTLs are seconds, as in the API. Errors: absl codes equal gRPC's, texts are etcd's
-// (see the functions below).
+// destructor. No lock is held while a callback runs.
+//
+// Ownership: `executor` must outlive the lessor or have been stopped.
+// Units: TTLs are seconds, as in the API.
+// Errors: absl codes equal gRPC's, texts are etcd's (see the functions below).
 #pragma once
 
 #include <cstdint>
@@ -36,7 +38,6 @@ class Executor;
 }
 namespace kvd::storage {
 class LeaseBinder;
-class Store;
 }  // namespace kvd::storage
 
 namespace kvd::server {
@@ -112,8 +113,6 @@ class Lessor {
 
   // Adds a persisted lease; its TTL is raised to min_ttl_s. Replaces one of the same ID.
   void Recover(const LeaseRecord& record);
-  // Clears, then reads the store's leases and leased keys. DataLoss if a record is torn.
-  absl::Status RecoverFrom(const storage::Store& store);
   // Forgets everything, before recovering from another image (a snapshot of a peer). Waiting renewals fail
   // with LeaseNotPrimaryError. The lessor is not primary afterwards.
   void Clear();

@@ -51,8 +51,9 @@ class WatchStream {
   // read no more requests: answers to them are sent whatever the queue holds. Bytes that are no WatchRequest
   // finish the stream; one without a request in it is ignored.
   virtual void OnRequest(std::string_view encoded) = 0;
-  // The sink's queue has room again. The transport calls it each time queued_bytes falls to at most half of
-  // WatchHub::Options::max_queued_bytes after having been above that half; a call too many does no harm.
+  // The sink's queue has room again. The transport calls it whenever queued_bytes has fallen below a mark of
+  // its own, after having been above WatchHub::Options::max_queued_bytes; the mark is lower than that. A call
+  // too many does no harm; one too few leaves the stream's watchers waiting.
   virtual void OnWritable() = 0;
   // The peer has gone, or the transport ends the stream. Every watch of it ends silently. Idempotent.
   virtual void Close() = 0;

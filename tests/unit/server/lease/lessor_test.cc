@@ -364,7 +364,10 @@ TEST_F(LessorStoreTest, LeasesAndTheirKeysComeBackFromTheStore) {
 
   Make({});
   Open();
-  ASSERT_TRUE(lessor_->RecoverFrom(*store_).ok());
+  store_->ForEachInTable(storage::Table::kLease, [&](std::string_view, std::string_view value) {
+    lessor_->Recover(*DecodeLeaseRecord(value));
+  });
+  store_->ForEachLeasedKey([&](std::string_view key, int64_t lease) { lessor_->Attach(lease, key); });
   EXPECT_THAT(lessor_->KeysOf(7), ElementsAre("a", "b"));
   EXPECT_THAT(lessor_->KeysOf(8), ElementsAre("c"));
   EXPECT_EQ(lessor_->TimeToLive(7, false)->granted_ttl_s, 60);
