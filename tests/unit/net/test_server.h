@@ -21,9 +21,10 @@ class Events {
     events_.push_back(std::move(event));
     changed_.notify_all();
   }
-  bool Await(const std::string& event) {
+  bool Await(const std::string& event) { return AwaitCount(event, 1); }
+  bool AwaitCount(const std::string& event, size_t count) {
     std::unique_lock<std::mutex> lock(mutex_);
-    return changed_.wait_for(lock, std::chrono::seconds(20), [&] { return CountLocked(event) > 0; });
+    return changed_.wait_for(lock, std::chrono::seconds(20), [&] { return CountLocked(event) >= count; });
   }
   size_t Count(const std::string& event) {
     std::lock_guard<std::mutex> lock(mutex_);
