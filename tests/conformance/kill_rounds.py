@@ -34,10 +34,11 @@ def one_round(cluster, load, rng, number):
         time.sleep(2 * ELECTION_TIMEOUT + rng.random())
         silence = load.silence()
         victim.start()
-        victim.wait_healthy()
-    time.sleep(0.5)
+    # Writes go on while it comes back.
+    time.sleep(1)
     silence = max(silence, load.silence())
     written = load.stop()
+    victim.wait_healthy()
     revision = cluster.wait_equal()
     for member in cluster.members:
         load.verify(member)

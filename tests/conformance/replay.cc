@@ -309,6 +309,8 @@ class Replay {
   }
 
   void HashAt(int64_t revision) {
+    // At the compacted revision itself 3.4 refuses, and later releases answer.
+    if (revision == compacted_) return;
     HashKVRequest request;
     request.set_revision(revision);
     Both<HashKVResponse>("HashKV", request, [](Server& s, auto* c, auto& r, auto* o) {
@@ -322,7 +324,7 @@ class Replay {
 
   void CompareHashes() {
     HashAt(0);
-    if (last_put_ > compacted_) HashAt(last_put_);
+    HashAt(last_put_);
   }
 
   void CompareAll() {
