@@ -101,6 +101,13 @@ TEST_P(StoreConcurrency, EveryRead_SeesWholeTransactions) {
       store->Range({.key = Account(random.Below(kAccounts))}, &got);
       EXPECT_TRUE(got.ok());
       EXPECT_GE(got.revision, count.revision);
+      // What a header says is current is never older than what stands below it.
+      for (int i = 0; i < 500; ++i) {
+        OpResult point;
+        store->Range({.key = Account(random.Below(kAccounts))}, &point);
+        EXPECT_TRUE(response.ParseFromString(point.body));
+        for (const auto& kv : response.kvs()) EXPECT_LE(kv.mod_revision(), point.revision);
+      }
       EXPECT_EQ(store->HashKv(0).error, StoreError::kNone);
       EventHistory history =
           store->Events(base::KeyInterval::All(), {.from_revision = store->current_revision()});
