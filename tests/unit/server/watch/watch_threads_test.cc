@@ -1,0 +1,108 @@
+// The hub on real threads: the apply thread, the hub's two executors and peers of their own, all at once.
+#include <atomic>
+#include <future>
+#include <mutex>
+
+#include "base/executor.h"
+#include "watch_fixture.h"
+
+namespace kvd::server {
+namespace {
+
+// A peer that takes what it is sent a little later, on a thread of its own.
+class LaggingSink final : public WatchSink {
+ public:
+  explicit LaggingSink(base::Executor& peer) : peer_(peer) {}
+
+  void Send(std::vector<base::SharedBytes> pieces) override {
+    size_t bytes = 0;
+    for (const auto& piece : pieces) bytes += piece.size();
+    queued_.fetch_add(bytes);
+    peer_.Post([this, bytes, pieces = std::move(pieces)] { Take(pieces, bytes); });
+  }
+  size_t queued_bytes() override { return queued_.load(); }
+  void Finish(absl::StatusCode, std::string_view) override { finished_.set_value(); }
+
+  std::vector<int64_t> Revisions() {
+    std::lock_guard lock(mu_);
+    return revisions_;
+  }
+  std::future<void> WhenFinished() { return finished_.get_future(); }
+
+  WatchStream* stream = nullptr;  // set before the first request
+
+ private:
+  void Take(const std::vector<base::SharedBytes>& pieces, size_t bytes) {
+    std::string message;
+    for (const auto& piece : pieces) message.append(piece.view());
+    etcdserverpb::WatchResponse response;
+    EXPECT_TRUE(response.ParseFromString(message));
+    {
+      std::lock_guard lock(mu_);
+      for (const auto& event : response.events()) revisions_.push_back(event.kv().mod_revision());
+    }
+    queued_.fetch_sub(bytes);
+    stream->OnWritable();
+  }
+
+  base::Executor& peer_;
+  std::atomic<size_t> queued_{0};
+  std::promise<void> finished_;
+  std::mutex mu_;
+  std::vector<int64_t> revisions_;
+};
+
+TEST(WatchThreads, EveryStreamGetsEveryRevision) {
+  constexpr int64_t kWrites = 3000;
+  constexpr int kStreams = 6;
+  base::ThreadExecutor watch("watch");
+  base::ThreadExecutor background("background");
+  base::ThreadExecutor apply("apply");
+  base::ThreadExecutor peer("peer");
+  FixedHeaders headers;
+  auto store = NewStore(background);
+  WatchHub hub({.max_queued_bytes = 4000, .slice_events = 50, .max_backlog_bytes = 50'000}, *store, headers,
+               watch, background);
+  store->SetObserver(&hub.observer());
+  std::vector<std::shared_ptr<LaggingSink>> sinks;
+  std::vector<std::unique_ptr<WatchStream>> streams;
+  etcdserverpb::WatchRequest request;
+  request.mutable_create_request()->set_key("a");
+  request.mutable_create_request()->set_start_revision(2);
+  request.mutable_create_request()->set_prev_kv(true);
+  std::promise<void> written;
+  apply.Post([&] {
+    for (uint64_t i = 1; i <= kWrites; ++i) Write(*store, i, {{false, "a", std::string(i % 100, 'x')}});
+    written.set_value();
+  });
+  for (int i = 0; i < kStreams; ++i) {
+    sinks.push_back(std::make_shared<LaggingSink>(peer));
+    streams.push_back(hub.Open(sinks.back()));
+    sinks.back()->stream = streams.back().get();
+    streams.back()->OnRequest(request.SerializeAsString());
+  }
+  written.get_future().wait();
+  std::vector<int64_t> want;
+  for (int64_t r = 2; r <= kWrites + 1; ++r) want.push_back(r);
+  // Each look goes through the executors, so it waits for them rather than for a time.
+  for (int i = 0; i < kStreams; ++i) {
+    for (int looks = 0; looks < 100'000 && sinks[i]->Revisions().size() < want.size(); ++looks) {
+      std::promise<void> seen;
+      watch.Post([&] { peer.Post([&] { seen.set_value(); }); });
+      seen.get_future().wait();
+    }
+    EXPECT_EQ(sinks[i]->Revisions(), want);
+  }
+  std::vector<std::future<void>> ends;
+  for (auto& sink : sinks) ends.push_back(sink->WhenFinished());
+  hub.Shutdown(absl::StatusCode::kUnavailable, "etcdserver: server stopped");
+  for (auto& end : ends) end.wait();
+  apply.Stop();
+  watch.Stop();
+  background.Stop();
+  peer.Stop();
+  store->SetObserver(nullptr);
+}
+
+}  // namespace
+}  // namespace kvd::server
