@@ -2,13 +2,12 @@
 
 #include <algorithm>
 #include <functional>
-#include <limits>
+#include <iterator>
+#include <mutex>
 #include <utility>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/node_hash_map.h"
-#include "absl/synchronization/mutex.h"
 #include "base/executor.h"
 #include "server/lease/deadline_heap.h"
 #include "storage/event.h"
@@ -95,17 +94,17 @@ struct Lessor::Impl : std::enable_shared_from_this<Impl> {
   Nanos Now() const { return executor.clock().Monotonic(); }
 
   // Starts the clock of a lease that this primary has just learnt of.
-  void Schedule(int64_t id, Lease& lease, Nanos now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
+  void Schedule(int64_t id, Lease& lease, Nanos now) {
     if (!primary) return;
     lease.expiry = now + Seconds(lease.remaining_ttl_s > 0 ? lease.remaining_ttl_s : lease.ttl_s);
     PushExpiry(id, lease, lease.expiry);
     PushCheckpoint(id, lease, now);
   }
-  void PushExpiry(int64_t id, Lease& lease, Nanos at) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
+  void PushExpiry(int64_t id, Lease& lease, Nanos at) {
     lease.expiry_entry = at;
     expiries.Push(at, id);
   }
-  void PushCheckpoint(int64_t id, Lease& lease, Nanos now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
+  void PushCheckpoint(int64_t id, Lease& lease, Nanos now) {
     lease.checkpoint_entry = kForever;
     if (options.checkpoint_interval <= Nanos(0) || lease.expiry - now <= options.checkpoint_interval) return;
     lease.checkpoint_entry = now + options.checkpoint_interval;
@@ -114,17 +113,17 @@ struct Lessor::Impl : std::enable_shared_from_this<Impl> {
 
   // Leases that come and go leave dead entries behind; without this, short-lived leases of a long TTL would
   // pile up.
-  void DropDeadEntries() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  void DropDeadEntries();
   // Moves deadlines that fall together apart, always to a later time, so that revocations keep up with them.
-  void Spread() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  void Spread();
 
-  std::vector<int64_t> TakeExpired(Nanos now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
-  std::vector<LeaseCheckpoint> TakeCheckpoints(Nanos now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu);
+  std::vector<int64_t> TakeExpired(Nanos now);
+  std::vector<LeaseCheckpoint> TakeCheckpoints(Nanos now);
   void Arm(uint64_t for_epoch);
   void Scan(uint64_t for_epoch);
 
   // Takes the key off its lease's list, the last one filling the gap.
-  void Unlist(const AttachedKey& key) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
+  void Unlist(const AttachedKey& key) {
     std::vector<AttachedKey*>& keys = leases.find(key.second.lease)->second.keys;
     keys[key.second.position] = keys.back();
     keys[key.second.position]->second.position = key.second.position;
@@ -138,15 +137,15 @@ struct Lessor::Impl : std::enable_shared_from_this<Impl> {
       if (self && self->StillPrimary()) self->options.on_checkpoint({{id, 0}});
     });
   }
-  bool StillPrimary() ABSL_LOCKS_EXCLUDED(mu) {
-    absl::MutexLock lock(&mu);
+  bool StillPrimary() {
+    std::lock_guard lock(mu);
     return primary && !stopped;
   }
 
   static void Complete(Waiters waiters, const absl::StatusOr<int64_t>& result) {
     for (Waiter& w : waiters) w.done(result);
   }
-  Waiters TakeAllWaiters() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
+  Waiters TakeAllWaiters() {
     Waiters all;
     for (auto& [id, list] : waiting) {
       std::move(list.begin(), list.end(), std::back_inserter(all));
@@ -159,16 +158,17 @@ struct Lessor::Impl : std::enable_shared_from_this<Impl> {
   base::Executor& executor;
   std::unique_ptr<Binder> binder;
 
-  mutable absl::Mutex mu;
-  bool primary ABSL_GUARDED_BY(mu) = false;
-  bool stopped ABSL_GUARDED_BY(mu) = false;
+  // Guards what follows; held by the caller of every function above but Arm, Scan, StillPrimary and Complete.
+  mutable std::mutex mu;
+  bool primary = false;
+  bool stopped = false;
   // Moves on with each change of leadership, so that a scan of an earlier one ends.
-  uint64_t epoch ABSL_GUARDED_BY(mu) = 0;
-  absl::flat_hash_map<int64_t, Lease> leases ABSL_GUARDED_BY(mu);
-  AttachedKeys attached ABSL_GUARDED_BY(mu);
-  absl::flat_hash_map<int64_t, Waiters> waiting ABSL_GUARDED_BY(mu);
-  DeadlineHeap expiries ABSL_GUARDED_BY(mu);
-  DeadlineHeap checkpoints ABSL_GUARDED_BY(mu);
+  uint64_t epoch = 0;
+  absl::flat_hash_map<int64_t, Lease> leases;
+  AttachedKeys attached;
+  absl::flat_hash_map<int64_t, Waiters> waiting;
+  DeadlineHeap expiries;
+  DeadlineHeap checkpoints;
 };
 
 void Lessor::Impl::DropDeadEntries() {
@@ -251,7 +251,7 @@ void Lessor::Impl::Scan(uint64_t for_epoch) {
   std::vector<int64_t> expired;
   std::vector<LeaseCheckpoint> due;
   {
-    absl::MutexLock lock(&mu);
+    std::lock_guard lock(mu);
     if (stopped || !primary || epoch != for_epoch) return;
     const Nanos now = Now();
     expired = TakeExpired(now);
@@ -281,7 +281,7 @@ Lessor::Lessor(Options options, base::Executor& executor)
 Lessor::~Lessor() {
   Impl::Waiters waiters;
   {
-    absl::MutexLock lock(&impl_->mu);
+    std::lock_guard lock(impl_->mu);
     impl_->stopped = true;
     waiters = impl_->TakeAllWaiters();
   }
@@ -295,7 +295,7 @@ storage::LeaseBinder& Lessor::binder() {
 absl::StatusOr<LeaseRecord> Lessor::Grant(int64_t id, int64_t ttl_s) {
   if (id == 0) return LeaseNotFoundError();
   if (ttl_s > kMaxLeaseTtlSeconds) return LeaseTtlTooLargeError();
-  absl::MutexLock lock(&impl_->mu);
+  std::lock_guard lock(impl_->mu);
   const auto [it, added] = impl_->leases.try_emplace(id);
   if (!added) return LeaseExistsError();
   it->second.ttl_s = std::max(ttl_s, impl_->options.min_ttl_s);
@@ -307,7 +307,7 @@ absl::StatusOr<std::vector<std::string>> Lessor::Revoke(int64_t id) {
   std::vector<std::string> keys;
   Impl::Waiters waiters;
   {
-    absl::MutexLock lock(&impl_->mu);
+    std::lock_guard lock(impl_->mu);
     const auto it = impl_->leases.find(id);
     if (it == impl_->leases.end()) return LeaseNotFoundError();
     keys = Sorted(it->second.keys);
@@ -324,7 +324,7 @@ absl::StatusOr<LeaseRecord> Lessor::Checkpoint(int64_t id, int64_t remaining_ttl
   Impl::Waiters ready;
   LeaseRecord record;
   {
-    absl::MutexLock lock(&impl_->mu);
+    std::lock_guard lock(impl_->mu);
     const auto it = impl_->leases.find(id);
     if (it == impl_->leases.end()) return LeaseNotFoundError();
     it->second.remaining_ttl_s = remaining_ttl_s;
@@ -344,7 +344,7 @@ absl::StatusOr<LeaseRecord> Lessor::Checkpoint(int64_t id, int64_t remaining_ttl
 }
 
 void Lessor::Attach(int64_t id, std::string_view key) {
-  absl::MutexLock lock(&impl_->mu);
+  std::lock_guard lock(impl_->mu);
   const auto it = impl_->leases.find(id);
   if (it == impl_->leases.end()) return;
   const auto [entry, added] = impl_->attached.try_emplace(key, Attachment{id, 0});
@@ -358,7 +358,7 @@ void Lessor::Attach(int64_t id, std::string_view key) {
 }
 
 void Lessor::Detach(std::string_view key) {
-  absl::MutexLock lock(&impl_->mu);
+  std::lock_guard lock(impl_->mu);
   const auto it = impl_->attached.find(key);
   if (it == impl_->attached.end()) return;
   impl_->Unlist(*it);
@@ -366,7 +366,7 @@ void Lessor::Detach(std::string_view key) {
 }
 
 void Lessor::Recover(const LeaseRecord& record) {
-  absl::MutexLock lock(&impl_->mu);
+  std::lock_guard lock(impl_->mu);
   Impl::Lease& lease = impl_->leases[record.id];
   lease.ttl_s = std::max(record.ttl_s, impl_->options.min_ttl_s);
   lease.remaining_ttl_s = record.remaining_ttl_s;
@@ -376,7 +376,7 @@ void Lessor::Recover(const LeaseRecord& record) {
 void Lessor::Clear() {
   Impl::Waiters waiters;
   {
-    absl::MutexLock lock(&impl_->mu);
+    std::lock_guard lock(impl_->mu);
     impl_->primary = false;
     ++impl_->epoch;
     impl_->leases.clear();
@@ -391,7 +391,7 @@ void Lessor::Clear() {
 void Lessor::Promote(Nanos extend) {
   uint64_t epoch;
   {
-    absl::MutexLock lock(&impl_->mu);
+    std::lock_guard lock(impl_->mu);
     const Nanos now = impl_->Now();
     impl_->primary = true;
     epoch = ++impl_->epoch;
@@ -408,7 +408,7 @@ void Lessor::Promote(Nanos extend) {
 void Lessor::Demote() {
   Impl::Waiters waiters;
   {
-    absl::MutexLock lock(&impl_->mu);
+    std::lock_guard lock(impl_->mu);
     impl_->primary = false;
     ++impl_->epoch;
     for (auto& [id, lease] : impl_->leases) {
@@ -422,14 +422,14 @@ void Lessor::Demote() {
 }
 
 bool Lessor::IsPrimary() const {
-  absl::MutexLock lock(&impl_->mu);
+  std::lock_guard lock(impl_->mu);
   return impl_->primary;
 }
 
 void Lessor::Renew(int64_t id, RenewCallback done) {
   absl::StatusOr<int64_t> result = LeaseNotPrimaryError();
   {
-    absl::MutexLock lock(&impl_->mu);
+    std::lock_guard lock(impl_->mu);
     if (impl_->primary) {
       const auto it = impl_->leases.find(id);
       const Nanos now = impl_->Now();
@@ -457,19 +457,19 @@ void Lessor::Renew(int64_t id, RenewCallback done) {
 }
 
 size_t Lessor::waiting_renewals() const {
-  absl::MutexLock lock(&impl_->mu);
+  std::lock_guard lock(impl_->mu);
   size_t n = 0;
   for (const auto& [id, list] : impl_->waiting) n += list.size();
   return n;
 }
 
 bool Lessor::Exists(int64_t id) const {
-  absl::MutexLock lock(&impl_->mu);
+  std::lock_guard lock(impl_->mu);
   return impl_->leases.contains(id);
 }
 
 absl::StatusOr<Lessor::Info> Lessor::TimeToLive(int64_t id, bool with_keys) const {
-  absl::MutexLock lock(&impl_->mu);
+  std::lock_guard lock(impl_->mu);
   const auto it = impl_->leases.find(id);
   if (it == impl_->leases.end()) return LeaseNotFoundError();
   const Impl::Lease& lease = it->second;
@@ -485,7 +485,7 @@ absl::StatusOr<Lessor::Info> Lessor::TimeToLive(int64_t id, bool with_keys) cons
 std::vector<int64_t> Lessor::Leases() const {
   std::vector<std::pair<Nanos, int64_t>> order;
   {
-    absl::MutexLock lock(&impl_->mu);
+    std::lock_guard lock(impl_->mu);
     order.reserve(impl_->leases.size());
     for (const auto& [id, lease] : impl_->leases) order.emplace_back(lease.expiry, id);
   }
@@ -497,13 +497,13 @@ std::vector<int64_t> Lessor::Leases() const {
 }
 
 std::vector<std::string> Lessor::KeysOf(int64_t id) const {
-  absl::MutexLock lock(&impl_->mu);
+  std::lock_guard lock(impl_->mu);
   const auto it = impl_->leases.find(id);
   return it == impl_->leases.end() ? std::vector<std::string>() : Sorted(it->second.keys);
 }
 
 size_t Lessor::size() const {
-  absl::MutexLock lock(&impl_->mu);
+  std::lock_guard lock(impl_->mu);
   return impl_->leases.size();
 }
 

@@ -17,13 +17,11 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_map.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
 #include "base/executor.h"
 #include "base/random.h"
@@ -167,8 +165,8 @@ class WatchHub::Core : public std::enable_shared_from_this<WatchHub::Core> {
   std::atomic<bool> abandoned_{false};
   std::atomic<uint64_t> next_stream_{1};
 
-  absl::Mutex intake_mu_;
-  Intake intake_ ABSL_GUARDED_BY(intake_mu_);
+  std::mutex intake_mu_;
+  Intake intake_;  // under intake_mu_
 
   int64_t revision_;  // everything up to it has been given to the synced watchers
   base::Random random_;

@@ -21,7 +21,7 @@ WatchHub::Core::Core(Options options, const storage::Store& store, const HeaderS
 void WatchHub::Core::OnCommit(int64_t last_revision, absl::Span<const storage::Event> events) {
   bool post;
   {
-    absl::MutexLock lock(&intake_mu_);
+    std::lock_guard lock(intake_mu_);
     size_t bytes = 0;
     for (const storage::Event& e : events) bytes += sizeof e + e.kv.size();
     if (intake_.skipped_to != 0 || intake_.bytes + bytes > options_.max_backlog_bytes) {
@@ -39,7 +39,7 @@ void WatchHub::Core::OnCommit(int64_t last_revision, absl::Span<const storage::E
 void WatchHub::Core::OnReplaced(int64_t current_revision) {
   bool post;
   {
-    absl::MutexLock lock(&intake_mu_);
+    std::lock_guard lock(intake_mu_);
     int64_t dropped = 0;
     for (const Intake::Commit& commit : intake_.commits)
       dropped += static_cast<int64_t>(commit.events.size());
@@ -58,7 +58,7 @@ void WatchHub::Core::Drain() {
   int64_t skipped_to = 0;
   bool more = false;
   {
-    absl::MutexLock lock(&intake_mu_);
+    std::lock_guard lock(intake_mu_);
     size_t bytes = 0;
     while (!intake_.commits.empty() && bytes < options_.slice_bytes) {
       bytes += intake_.commits.front().bytes;
