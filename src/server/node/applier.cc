@@ -218,7 +218,7 @@ bool Applier::ApplyEntries(std::deque<raft::Entry>& entries) {
   }
   if (index != before) {
     batch.apply().Commit({index, term});
-    Publish(index, term);
+    Publish(index, term, bytes);
     parts_.proposals.CompleteAll(batch.outcomes);
   }
   if (conf_change) {
@@ -228,12 +228,12 @@ bool Applier::ApplyEntries(std::deque<raft::Entry>& entries) {
   return true;
 }
 
-void Applier::Publish(raft::Index index, raft::Term term) {
+void Applier::Publish(raft::Index index, raft::Term term, size_t bytes) {
   applied_term_.store(term, std::memory_order_release);
   applied_index_.store(index, std::memory_order_release);
   driver_->OnApplied(index);
   parts_.waiters.Advance(index);
-  if (hooks_.on_applied) hooks_.on_applied(index);
+  if (hooks_.on_applied) hooks_.on_applied(index, bytes);
 }
 
 void Applier::ApplyEntry(const raft::Entry& entry, Batch& batch) {
@@ -547,7 +547,7 @@ void Applier::FinishConfChange(const raft::Entry& entry, const raft::ConfChange&
   batch.Commit({entry.index, entry.term});
   conf_changed_at_.store(entry.index, std::memory_order_release);
   changing_conf_ = false;
-  Publish(entry.index, entry.term);
+  Publish(entry.index, entry.term, entry.data.size());
   if (changes) {
     hooks_.on_membership();
     if (change.type == raft::ConfChangeType::kRemoveNode && change.node == parts_.member_id)
@@ -564,7 +564,7 @@ void Applier::InstallSnapshot(const raft::Snapshot& snapshot) {
   if (snapshot.meta.index <= applied_index()) return;
   KVD_CHECK(hooks_.install_snapshot(snapshot), "a received snapshot can be installed");
   conf_changed_at_.store(snapshot.meta.index, std::memory_order_release);
-  Publish(snapshot.meta.index, snapshot.meta.term);
+  Publish(snapshot.meta.index, snapshot.meta.term, 0);
   hooks_.on_membership();
 }
 

@@ -46,8 +46,8 @@ class Applier final : public CommitSink {
     std::function<bool(const raft::Snapshot&)> install_snapshot;
     // The leader, role or term changed; called on the consensus executor.
     std::function<void()> on_state_change;
-    // A whole batch took effect.
-    std::function<void(uint64_t applied_index)> on_applied;
+    // A whole batch took effect; `bytes` is the size of its entries.
+    std::function<void(raft::Index applied_index, size_t bytes)> on_applied;
   };
   struct Parts {
     uint64_t member_id = 0;
@@ -102,7 +102,7 @@ class Applier final : public CommitSink {
   void FinishConfChange(const raft::Entry& entry, const raft::ConfChange& change, Error refused,
                         const raft::ConfState& state);
   void InstallSnapshot(const raft::Snapshot& snapshot);
-  void Publish(raft::Index index, raft::Term term);
+  void Publish(raft::Index index, raft::Term term, size_t bytes);
   bool IsOurs(uint64_t request_id) const { return (request_id >> 48) == (parts_.member_id & 0xffff); }
 
   const Parts parts_;

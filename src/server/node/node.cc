@@ -17,6 +17,10 @@ namespace {
 
 // etcd: committed and not yet applied entries beyond which requests are refused.
 constexpr uint64_t kMaxApplyGap = 5000;
+// A follower that needs older entries than what is kept since then gets a snapshot.
+constexpr size_t kSnapshotPointBytes = 16 << 20;
+// Proposals that wait for a leader, or for the leader to take more.
+constexpr size_t kMaxPendingBytes = 128 << 20;
 constexpr base::Nanos kHousekeeping = std::chrono::milliseconds(250);
 constexpr base::Nanos kPublishRetry = std::chrono::milliseconds(500);
 // The log is cut at least this often if the state machine has moved.
@@ -84,7 +88,7 @@ Node::Node(NodeOptions options, NodeExecutors executors, MemberDisk& disk, Membe
   hooks.on_removed = [this] { Removed(); };
   hooks.install_snapshot = [this](const raft::Snapshot& snapshot) { return InstallSnapshot(snapshot); };
   hooks.on_state_change = [this] { OnStateChange(); };
-  hooks.on_applied = [this](raft::Index index) { OnApplied(index); };
+  hooks.on_applied = [this](raft::Index index, size_t bytes) { OnApplied(index, bytes); };
   applier_ = std::make_unique<Applier>(parts, std::move(hooks));
 
   RaftDriver::Options driver;
@@ -184,7 +188,8 @@ void Node::Propose(RequestField field, std::string_view request, ApplyCallback d
     refused.error = Error::kStopped;
   } else if (data.size() > options_.max_request_bytes) {
     refused.error = Error::kRequestTooLarge;
-  } else if (driver_->commit() > applier_->applied_index() + kMaxApplyGap) {
+  } else if (driver_->commit() > applier_->applied_index() + kMaxApplyGap ||
+             driver_->pending_bytes() > kMaxPendingBytes) {
     refused.error = Error::kTooManyRequests;
   }
   if (refused.error != Error::kOk) {
@@ -316,8 +321,12 @@ void Node::SyncPeers() {
   peers_ = std::move(wanted);
 }
 
-void Node::OnApplied(raft::Index index) {
-  if (index >= snapshot_point_ + options_.limits.snapshot_point_every) SetSnapshotPoint();
+void Node::OnApplied(raft::Index index, size_t bytes) {
+  bytes_since_point_ += bytes;
+  if (index >= snapshot_point_ + options_.limits.snapshot_point_every ||
+      bytes_since_point_ >= kSnapshotPointBytes) {
+    SetSnapshotPoint();
+  }
   if (index >= checkpoint_at_) {
     checkpoint_at_ = index + std::min<raft::Index>(options_.snapshot_count, kCheckpointEvery);
     executors_.background.Post([this] { TakeCheckpoint(); });
@@ -328,6 +337,7 @@ void Node::SetSnapshotPoint() {
   raft::Index index = applier_->applied_index();
   if (index == 0 || conf_state_.voters.empty()) return;
   snapshot_point_ = index;
+  bytes_since_point_ = 0;
   driver_->SetSnapshotPoint({index, applier_->applied_term(), conf_state_});
 }
 

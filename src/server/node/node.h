@@ -180,7 +180,7 @@ class Node final : public PeerReceiver, public HeaderSource {
   void OnMembership();
   void SyncPeers();
   void OnStateChange();
-  void OnApplied(raft::Index index);
+  void OnApplied(raft::Index index, size_t bytes);
   bool InstallSnapshot(const raft::Snapshot& snapshot);
   void SetSnapshotPoint();
   void TakeCheckpoint();
@@ -232,6 +232,7 @@ class Node final : public PeerReceiver, public HeaderSource {
   std::map<uint64_t, std::vector<std::string>> peers_;
   raft::ConfState conf_state_;
   raft::Index snapshot_point_ = 0;
+  size_t bytes_since_point_ = 0;
   raft::Index checkpoint_at_ = 0;
 
   raft::NodeId last_leader_ = raft::kNoNode;  // consensus executor only

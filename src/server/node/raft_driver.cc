@@ -84,6 +84,7 @@ void RaftDriver::Run(absl::AnyInvocable<void()> task) {
 
 void RaftDriver::Propose(base::SharedBytes data) {
   base::Nanos give_up = consensus_.clock().Monotonic() + options_.request_timeout;
+  pending_bytes_.fetch_add(data.size(), std::memory_order_relaxed);
   Deliver([&](Mail& mail) { mail.proposals.push_back({std::move(data), give_up}); });
 }
 
@@ -227,11 +228,19 @@ void RaftDriver::ProposePending() {
       break;  // later, or its time runs out
     at = end;
   }
-  if (at > 0) pending_.erase(pending_.begin(), pending_.begin() + static_cast<ptrdiff_t>(at));
+  if (at == 0) return;
+  size_t bytes = 0;
+  for (size_t i = 0; i < at; ++i) bytes += pending_[i].data.size();
+  pending_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
+  pending_.erase(pending_.begin(), pending_.begin() + static_cast<ptrdiff_t>(at));
 }
 
 void RaftDriver::DropStale(base::Nanos now) {
-  std::erase_if(pending_, [now](const PendingProposal& p) { return p.give_up <= now; });
+  std::erase_if(pending_, [this, now](const PendingProposal& p) {
+    if (p.give_up > now) return false;
+    pending_bytes_.fetch_sub(p.data.size(), std::memory_order_relaxed);
+    return true;
+  });
   for (std::vector<Read>* reads : {&reads_waiting_, &reads_in_round_}) {
     std::vector<Read> late;
     auto keep =
@@ -354,11 +363,13 @@ void RaftDriver::PublishState() {
 }
 
 void RaftDriver::TrimLog() {
-  if (reported_applied_ < trimmed_at_ + options_.trim_every) return;
+  bool too_large = log_->bytes() > options_.max_log_bytes;
+  if (!too_large && reported_applied_ < trimmed_at_ + options_.trim_every) return;
   trimmed_at_ = reported_applied_;
-  if (reported_applied_ <= options_.catch_up_entries) return;
+  uint64_t keep = too_large ? 0 : options_.catch_up_entries;
+  if (reported_applied_ <= keep) return;
   // What is trimmed must be within the reach of a snapshot.
-  raft::Index reach = reported_applied_ - options_.catch_up_entries;
+  raft::Index reach = reported_applied_ - keep;
   std::optional<raft::SnapshotMeta> snapshot = log_->SnapshotToSend();
   if (!snapshot) return;
   log_->Compact(std::min({reach, snapshot->index, log_->LastIndex()}));

@@ -51,6 +51,8 @@ class RaftDriver {
     base::Nanos request_timeout = std::chrono::seconds(7);
     // Entries that the memory log keeps behind the applied index for followers that lag.
     uint64_t catch_up_entries = 5000;
+    // Beyond this many bytes of entries it keeps only those that no snapshot covers.
+    uint64_t max_log_bytes = 64 << 20;
     // Entries applied since the last trim before it trims again.
     uint64_t trim_every = 1000;
   };
@@ -99,6 +101,8 @@ class RaftDriver {
   bool is_leader() const { return role_.load(std::memory_order_acquire) == raft::Role::kLeader; }
   raft::Term term() const { return term_.load(std::memory_order_acquire); }
   raft::Index commit() const { return commit_.load(std::memory_order_acquire); }
+  // Of proposals that the core has not taken yet.
+  size_t pending_bytes() const { return pending_bytes_.load(std::memory_order_relaxed); }
   // When the leader was last lost; nothing while there is one.
   std::optional<base::Nanos> no_leader_since() const;
   // On the consensus executor, then hands the status over.
@@ -164,6 +168,7 @@ class RaftDriver {
   std::atomic<raft::Index> commit_{0};
   std::atomic<raft::Index> last_index_{0};
   std::atomic<raft::Index> applied_{0};
+  std::atomic<size_t> pending_bytes_{0};
   std::atomic<int64_t> no_leader_since_{0};  // nanoseconds; -1 while there is a leader
 };
 
