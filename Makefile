@@ -4,7 +4,7 @@ PRESET ?= release
 JOBS ?= $(shell nproc)
 BUILD := build/$(PRESET)
 
-.PHONY: run build test lint bench soak fuzz clean deps format check-deps
+.PHONY: run build test diff lint bench soak fuzz clean deps format check-deps
 
 run: build
 	scripts/run-local-cluster.sh
@@ -21,6 +21,11 @@ build: $(BUILD)/build.ninja
 test: build
 	scripts/install-deps.sh test
 	ctest --test-dir $(BUILD) --output-on-failure -j 2
+
+# Random programs on kvd and on a real etcd, side by side: make diff OPS=1000000
+diff: build
+	scripts/install-deps.sh test
+	DIFF_OPERATIONS=$(or $(OPS),50000) /usr/bin/python3 tests/conformance/diff.py --bin-dir $(BUILD)/bin
 
 lint: $(BUILD)/build.ninja
 	scripts/lint.sh $(BUILD)

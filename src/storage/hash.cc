@@ -3,11 +3,12 @@
 // Which records count is decided by the revision and the compacted revision alone, never by how far a sweep
 // got:
 //   - none above the revision;
-//   - of those at or below the compacted revision only what lives at the revision asked for, as etcd does (it
-//   calls
-//     them "keep"); if nothing lives then, etcd hashes all that its compaction left: what lived when
-//     compacted;
-//   - no tombstone exactly at the compacted revision (etcd before 3.5.16 drops it, later ones keep it).
+//   - of those at or below the compacted revision only what lives at the revision asked for, as etcd does
+//     (it calls them "keep"); if nothing lives then, etcd hashes all that its compaction left: what lived
+//     when compacted;
+//   - a tombstone exactly at the compacted revision only in that last case (etcd from 3.5.16 on leaves it
+//     when it compacts; "keep" never has it);
+//   - none at all for a negative revision: the hash of the bucket's name.
 #include "base/check.h"
 #include "base/crc32c.h"
 #include "storage/store_impl.h"
@@ -39,7 +40,9 @@ HashResult Store::HashKv(int64_t revision) const {
   if (!view) return result;
   result.current_revision = view->current;
   result.compact_revision = view->compact;
-  result.hash_revision = view->read_revision;
+  result.hash_revision = revision < 0 ? revision : view->read_revision;
+  result.hash = base::Crc32c(0, kBucket);
+  if (revision < 0) return result;
 
   bool any_live = false;
   if (view->compact >= 0) {
@@ -53,14 +56,15 @@ HashResult Store::HashKv(int64_t revision) const {
                                         .upper = RevisionTableKey({view->read_revision + 1, 0}, false),
                                         .snapshot = view->snapshot.get(),
                                         .keep_cached = false});
-  uint32_t crc = base::Crc32c(0, kBucket);
+  uint32_t crc = result.hash;
   for (; it->Valid(); it->Next()) {
     std::string_view key = it->key().substr(1);
     Revision at;
     bool tombstone;
     KVD_CHECK(DecodeRevisionKey(key, &at, &tombstone), "a stored revision does not decode");
-    if (at.main <= view->compact) {
-      if (tombstone) continue;
+    if (at.main <= view->compact && tombstone) {
+      if (any_live || at.main < view->compact) continue;
+    } else if (at.main <= view->compact) {
       KeyValueView kv;
       KVD_CHECK(DecodeKeyValue(it->value(), &kv), "a stored record does not decode");
       ReaderLock lock(impl->index_mu_);

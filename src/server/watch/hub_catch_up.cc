@@ -12,6 +12,9 @@
 namespace kvd::server {
 namespace {
 
+// Enough for a client that cancels what it was told is over; one that never does does not grow the member.
+constexpr size_t kMaxSpentIds = 10'000;
+
 constexpr size_t kMaxCohort = 1024;
 
 }  // namespace
@@ -179,6 +182,8 @@ void WatchHub::Core::Compacted(Watcher& watcher, int64_t compact_revision) {
   Stream& stream = *watcher.stream;
   const int64_t id = watcher.id;
   EraseWatcher(watcher);
+  stream.spent_ids.insert(id);
+  if (stream.spent_ids.size() > kMaxSpentIds) stream.spent_ids.erase(stream.spent_ids.begin());
   SendHead(stream, {.watch_id = id, .canceled = true, .compact_revision = compact_revision});
 }
 

@@ -18,6 +18,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -43,6 +44,7 @@ struct Stream {
   WatchStreamOptions options;
   std::map<int64_t, Watcher> watchers;  // by ID; nodes stay where they are
   int64_t next_id = 0;
+  std::set<int64_t> spent_ids;  // of watches that compaction ended: in use until the client cancels them
   size_t unsynced = 0;
   size_t progress_watchers = 0;  // those with kProgressNotify
   base::Executor::TimerId progress_timer = 0;

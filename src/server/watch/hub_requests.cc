@@ -30,6 +30,10 @@ uint8_t FlagsOf(const etcdserverpb::WatchCreateRequest& request) {
   return flags;
 }
 
+bool IsUsed(const Stream& stream, int64_t id) {
+  return stream.watchers.contains(id) || stream.spent_ids.contains(id);
+}
+
 }  // namespace
 
 uint64_t WatchHub::Core::Open(std::shared_ptr<WatchSink> sink, WatchStreamOptions options) {
@@ -130,9 +134,9 @@ void WatchHub::Core::HandleCreate(Stream& stream, const etcdserverpb::WatchCreat
   if (interval.empty()) return Refuse(stream, kEmptyRangeReason);
   int64_t id = request.watch_id();
   if (id == 0) {
-    while (stream.watchers.contains(stream.next_id)) ++stream.next_id;
+    while (IsUsed(stream, stream.next_id)) ++stream.next_id;
     id = stream.next_id++;
-  } else if (stream.watchers.contains(id)) {
+  } else if (IsUsed(stream, id)) {
     return Refuse(stream, kDuplicateIdReason);
   }
 
@@ -166,8 +170,11 @@ void WatchHub::Core::Refuse(Stream& stream, std::string_view reason) {
 
 void WatchHub::Core::HandleCancel(Stream& stream, int64_t id) {
   const auto it = stream.watchers.find(id);
-  if (it == stream.watchers.end()) return;
-  EraseWatcher(it->second);
+  if (it != stream.watchers.end()) {
+    EraseWatcher(it->second);
+  } else if (stream.spent_ids.erase(id) == 0) {
+    return;
+  }
   SendHead(stream, {.revision = store_.current_revision(), .watch_id = id, .canceled = true});
 }
 
