@@ -35,6 +35,8 @@ void Services::RegisterMaintenance(net::FrontDoor& door) {
                      [this](net::UnaryCall call) { Defragment(std::move(call)); });
   door.RegisterUnary("/etcdserverpb.Maintenance/MoveLeader",
                      [this](net::UnaryCall call) { MoveLeader(std::move(call)); });
+  door.RegisterUnary("/etcdserverpb.Maintenance/Downgrade",
+                     [this](net::UnaryCall call) { Downgrade(std::move(call)); });
 }
 
 void Services::Alarm(net::UnaryCall call) {

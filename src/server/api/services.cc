@@ -58,6 +58,8 @@ void Services::Register(net::FrontDoor& door) {
   RegisterLease(door);
   RegisterCluster(door);
   RegisterMaintenance(door);
+  RegisterSnapshot(door);
+  RegisterAuth(door);
   RegisterHealth(door);
   guard_->Start();
 }

@@ -43,6 +43,10 @@ class Services {
   void RegisterLease(net::FrontDoor& door);
   void RegisterCluster(net::FrontDoor& door);
   void RegisterMaintenance(net::FrontDoor& door);
+  void RegisterSnapshot(net::FrontDoor& door);
+  void RegisterAuth(net::FrontDoor& door);
+  template <typename Request>
+  void RegisterAuthCall(net::FrontDoor& door, std::string_view name, Error (*answer)(const Request&));
   void RegisterHealth(net::FrontDoor& door);
 
   // KV.
@@ -71,6 +75,11 @@ class Services {
   void HashKv(net::UnaryCall call);
   void Defragment(net::UnaryCall call);
   void MoveLeader(net::UnaryCall call);
+  void Hash(net::UnaryCall call);
+  void Downgrade(net::UnaryCall call);
+  void BeginDowngrade(net::UnaryCall call, const std::string& version, bool enable);
+  void SetDowngrade(net::UnaryCall call, DowngradeInfo info);
+  void ReplyDowngrade(const net::UnaryCall& call);
 
   // Whether this member may serve the call now. `Call` is a UnaryCall or a StreamCall.
   template <typename Call>

@@ -1,0 +1,117 @@
+"""Backups go from the server under test to a real etcd; and what a cluster without authentication says of it."""
+import os
+import re
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from lib import testing
+from lib.cluster import Cluster, clean_environment
+
+VALUE = "x" * 100_000
+CHUNK = 32 * 1024
+
+AUTH_COMMANDS = [
+    "auth enable", "auth disable", "user list", "user list -w json", "user get x", "user delete x", "role list",
+    "role get x", "role delete x", "role grant-permission x read foo", "role revoke-permission x foo",
+    "user grant-role a b", "user revoke-role a b", "--user a:b get x",
+]
+
+
+def etcdctl(*args):
+    return subprocess.run(["etcdctl", *args], env=clean_environment(), capture_output=True, text=True, timeout=60)
+
+
+def snapshot(args, etcd):
+    with Cluster(args.implementation) as cluster:
+        for i in range(30):
+            cluster.etcdctl("put", f"k{i % 20}", VALUE + str(i))
+        lease = cluster.etcdctl("lease", "grant", "1000").stdout.split()[1]
+        cluster.etcdctl("put", "leased", "v", f"--lease={lease}")
+        cluster.etcdctl("del", "k3")
+        cluster.etcdctl("compact", "10")
+        path = os.path.join(cluster.directory, "saved.db")
+        cluster.etcdctl("snapshot", "save", path)
+        assert os.path.getsize(path) % 512 == 32, "a database and its SHA-256"
+        status = etcdctl("snapshot", "status", path).stdout.split(", ")
+        assert status[1] == "33", status
+        snap = os.path.join(cluster.members[0].data_dir, "member", "snap")
+        assert not [name for name in os.listdir(snap) if name.startswith("tmp")], os.listdir(snap)
+        wanted = cluster.members[0].hash_kv()["hash"]
+
+        with restored(etcd, path) as other:
+            assert other.members[0].hash_kv()["hash"] == wanted, "HashKV after the restoration"
+            assert other.etcdctl("get", "k4").stdout.split("\n")[1] == VALUE + "24"
+            assert other.etcdctl("get", "k3").stdout == ""
+            keys = other.etcdctl("lease", "timetolive", lease, "--keys").stdout
+            assert "leased" in keys, keys
+            other.etcdctl("put", "after", "1")
+        testing.step("a snapshot of 2 MB, restored into etcd with equal HashKV")
+
+        with open(path, "r+b") as damaged:
+            damaged.seek(70_000)
+            damaged.write(b"\xff\x00\xff\x00")
+        refused = etcdctl("snapshot", "restore", path, "--data-dir", os.path.join(cluster.directory, "no"))
+        assert refused.returncode != 0 and "sha256" in refused.stderr, refused.stderr
+        testing.step("a damaged copy of it is noticed")
+
+
+def restored(implementation, path):
+    cluster = Cluster(implementation)
+    member = cluster.members[0]
+    done = etcdctl("snapshot", "restore", path, "--name", member.name, "--data-dir", member.data_dir,
+                   "--initial-cluster", f"{member.name}={member.peer_url}",
+                   "--initial-advertise-peer-urls", member.peer_url)
+    assert done.returncode == 0, done.stderr
+    return cluster
+
+
+def large_snapshot_to_a_client_that_leaves(args):
+    with Cluster(args.implementation) as cluster:
+        for i in range(60):
+            cluster.etcdctl("put", f"k{i}", stdin="y" * 1_000_000)
+        before = cluster.members[0].memory_bytes()
+        saving = subprocess.Popen(["etcdctl", "--endpoints", cluster.endpoints, "snapshot", "save",
+                                   os.path.join(cluster.directory, "partial.db")], env=clean_environment(),
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            saving.wait(0.05)
+        except subprocess.TimeoutExpired:
+            saving.kill()
+            saving.wait(10)
+        cluster.etcdctl("put", "still", "serving")
+        path = os.path.join(cluster.directory, "whole.db")
+        cluster.etcdctl("snapshot", "save", path)
+        assert etcdctl("snapshot", "status", path).returncode == 0
+        grown = cluster.members[0].memory_bytes() - before
+        assert grown < 200 << 20, f"grew by {grown}"
+        snap = os.path.join(cluster.members[0].data_dir, "member", "snap")
+        assert not [name for name in os.listdir(snap) if name.startswith("tmp")], os.listdir(snap)
+        testing.step("a client that left and one that did not")
+
+
+def told(cluster, command):
+    result = cluster.etcdctl(*command.split(), endpoint=cluster.members[0], check=False)
+    errors = re.findall(r"desc = ([^\"\n]*)", result.stderr)
+    out = re.sub(r'"(cluster_id|member_id|raft_term)":\d+', "", result.stdout)
+    return result.returncode, out, errors[-1] if errors else ""
+
+
+def without_authentication(args, etcd):
+    with Cluster(etcd) as reference, Cluster(args.implementation) as tested:
+        for command in AUTH_COMMANDS:
+            expected, actual = told(reference, command), told(tested, command)
+            assert expected == actual, f"{command}: expected {expected}, got {actual}"
+    testing.step(f"{len(AUTH_COMMANDS)} commands about users and roles answered alike")
+
+
+def main():
+    args = testing.arguments(__doc__)
+    etcd = testing.real_etcd()
+    snapshot(args, etcd)
+    large_snapshot_to_a_client_that_leaves(args)
+    without_authentication(args, etcd)
+
+
+if __name__ == "__main__":
+    main()
