@@ -4,7 +4,7 @@ PRESET ?= release
 JOBS ?= $(shell nproc)
 BUILD := build/$(PRESET)
 
-.PHONY: run build test diff lint bench soak fuzz clean deps format check-deps
+.PHONY: run build test diff lint bench soak fuzz clean deps format
 
 run: build
 	scripts/run-local-cluster.sh
@@ -39,8 +39,8 @@ bench: build
 soak: build
 	tests/drill/soak.sh
 
+# TIME: seconds for each fuzzer
 fuzz:
-	$(MAKE) build PRESET=fuzz
 	tests/fuzz/run.sh
 
 clean:
