@@ -5,8 +5,8 @@
 //   h2load -n 1000000 -c 16 -m 32 -d request.bin -H 'content-type: application/grpc' -H 'te: trailers'
 //     http://127.0.0.1:2390/bench.Echo/Call
 //
-// request.bin: a zero byte, four bytes of length (big-endian), and as many bytes of message. The CPU time used is
-// printed at the end (SIGINT or SIGTERM).
+// request.bin: a zero byte, four bytes of length (big-endian), and as many bytes of message. The CPU time
+// used is printed at the end (SIGINT or SIGTERM).
 #include <signal.h>
 #include <sys/resource.h>
 

@@ -195,7 +195,14 @@ absl::StatusOr<uint16_t> FrontDoor::Listen(const std::string& host, uint16_t por
   if (error || found.empty()) {
     return absl::InvalidArgumentError(base::StrCat("cannot listen on ", where, ": ", error.message()));
   }
+  // A name with both kinds of address means the IPv4 one, as clients of etcd expect of "localhost".
   tcp::endpoint endpoint = *found.begin();
+  for (const auto& entry : found) {
+    if (entry.endpoint().address().is_v4()) {
+      endpoint = entry.endpoint();
+      break;
+    }
+  }
   auto listener = std::make_shared<Impl::ListenerOf<tcp>>(*impl_, options);
   listener->acceptor.open(endpoint.protocol(), error);
   if (!error) listener->acceptor.set_option(asio::socket_base::reuse_address(true), error);

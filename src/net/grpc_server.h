@@ -5,8 +5,8 @@
 // a stream sends only what its peer's window takes, so a slow reader holds its own queue and nobody else's.
 //
 // Thread-safety: Register*, Listen and Start from one thread, before Start resp. in that order; Shutdown from
-// any thread but an I/O thread. Ownership: the IoThreads must outlive the FrontDoor; calls may outlive it
-// (their answers are dropped) but not the IoThreads.
+// any thread but an I/O thread. Ownership: the IoThreads must outlive the FrontDoor and run until Shutdown
+// has returned; calls may outlive it (their answers are dropped) but not the IoThreads.
 #pragma once
 
 #include <chrono>

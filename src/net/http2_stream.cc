@@ -266,8 +266,8 @@ void Http2Stream::FeedGrpc(std::string_view data) {
         OnMessage();
         break;
       case MessageAssembler::Next::kError:
-        MarkCancelled();
         Close(assembler_.error_code(), assembler_.error());
+        MarkCancelled();
         mode_ = Mode::kRefused;
         break;
     }
@@ -308,8 +308,8 @@ void Http2Stream::DeliverEnd() {
   if (end_delivered_ || mode_ == Mode::kRefused || mode_ == Mode::kHttp) return;
   end_delivered_ = true;
   if (assembler_.in_message()) {
-    MarkCancelled();
     Close(StatusCode::kInternal, "unexpected EOF");
+    MarkCancelled();
   } else if (mode_ == Mode::kBidi) {
     if (handler_ != nullptr) handler_->OnHalfClose();
   } else if (!got_message_) {
@@ -336,8 +336,7 @@ void Http2Stream::MarkCancelled() {
 
 void Http2Stream::OnTimer() {
   if (session_ == nullptr || finishing_) return;
-  MarkCancelled();
-  if (session_ == nullptr) return;
+  Ref self(this);
   if (out_.empty()) {
     Close(StatusCode::kDeadlineExceeded, "context deadline exceeded");
   } else {
@@ -345,6 +344,8 @@ void Http2Stream::OnTimer() {
     finishing_ = true;
     ResetStream(NGHTTP2_CANCEL);
   }
+  // Only now: a handler that gives up the call must not put its own status first.
+  MarkCancelled();
 }
 
 void Http2Stream::OnClosed() {

@@ -81,8 +81,9 @@ std::shared_ptr<StreamCall> TestServer::last_stream() {
 }
 
 void TestServer::ReleaseHanging() {
+  std::vector<UnaryCall> calls;
   std::lock_guard<std::mutex> lock(mutex_);
-  hanging_.clear();
+  calls.swap(hanging_);
 }
 
 void TestServer::RegisterGrpc() {
@@ -95,7 +96,10 @@ void TestServer::RegisterGrpc() {
   });
   door_->RegisterUnary("/test.Echo/Drop", [](UnaryCall) {});
   door_->RegisterUnary("/test.Echo/Hang", [this](UnaryCall call) {
-    call.OnCancelled([this] { events_.Add("hang cancelled"); });
+    call.OnCancelled([this] {
+      events_.Add("hang cancelled");
+      ReleaseHanging();  // the answer of a dropped call comes too late
+    });
     events_.Add("hang started");
     std::lock_guard<std::mutex> lock(mutex_);
     hanging_.push_back(std::move(call));
