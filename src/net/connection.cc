@@ -12,7 +12,7 @@ namespace {
 constexpr std::string_view kHttp2Preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 // So much is read, or written, before the other connections of the thread have their turn.
 constexpr int kReadsPerTurn = 4;
-constexpr size_t kWriteBytesPerTurn = 2 * 1024 * 1024;
+constexpr size_t kWriteBytesPerTurn = size_t{2} * 1024 * 1024;
 constexpr int kMaxRanges = 64;
 // After our last bytes the client has this long to read them before the socket goes.
 constexpr base::Nanos kLingerTime = std::chrono::seconds(1);

@@ -48,7 +48,7 @@ class Session {
   // The connection is gone: end every call. The last call before destruction.
   virtual void Lost() = 0;
 
-  static constexpr size_t kOutputBytes = 256 * 1024;
+  static constexpr size_t kOutputBytes = size_t{256} * 1024;
 };
 
 class Connection final : public Flushable,

@@ -8,6 +8,11 @@
 #include "base/strings.h"
 
 namespace kvd::net {
+namespace {
+// A buffer for messages is allotted, and kept for the next one, up to this size; beyond it grows with the
+// data.
+constexpr size_t kKeptBytes = size_t{64} * 1024;
+}  // namespace
 
 void StoreGrpcPrefix(char* prefix, uint32_t size) {
   prefix[0] = 0;
@@ -80,7 +85,7 @@ void MessageAssembler::Reset(uint32_t max_message_bytes) {
   size_ = 0;
   taken_ = false;
   message_.clear();
-  if (message_.capacity() > 64 * 1024) message_.shrink_to_fit();
+  if (message_.capacity() > kKeptBytes) message_.shrink_to_fit();
   error_code_ = StatusCode::kOk;
   error_.clear();
 }
@@ -105,7 +110,7 @@ MessageAssembler::Next MessageAssembler::CheckPrefix() {
                 base::StrCat("grpc: received message larger than max (", size_, " vs. ", max_bytes_, ")"));
   }
   // What the prefix claims is believed only as far as the data bears it out.
-  message_.reserve(std::min<size_t>(size_, 64 * 1024));
+  message_.reserve(std::min<size_t>(size_, kKeptBytes));
   return Next::kMessage;
 }
 

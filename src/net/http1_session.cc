@@ -17,7 +17,7 @@ namespace {
 namespace http = boost::beast::http;
 
 // Pipelined requests wait in a buffer of this size while one is answered.
-constexpr size_t kMaxAheadBytes = 64 * 1024;
+constexpr size_t kMaxAheadBytes = size_t{64} * 1024;
 
 std::string HttpDate(base::Clock& clock) {
   auto seconds = static_cast<time_t>(std::chrono::duration_cast<std::chrono::seconds>(clock.Wall()).count());

@@ -14,7 +14,7 @@ constexpr size_t kMaxQueuedAcks = 1000;
 constexpr uint64_t kResetBurst = 10'000;
 constexpr uint64_t kResetRate = 1'000;
 // With so much output waiting for a socket that takes none, no more requests are read.
-constexpr size_t kCongestedBytes = 16 * 1024 * 1024;
+constexpr size_t kCongestedBytes = size_t{16} * 1024 * 1024;
 // How long a client may take to confirm that it has seen the first GOAWAY.
 constexpr base::Nanos kDrainNoticeTime = std::chrono::seconds(1);
 constexpr uint8_t kDrainPing[8] = {'k', 'v', 'd', ' ', 'e', 'n', 'd', 's'};

@@ -11,8 +11,8 @@
 namespace kvd::net {
 namespace {
 
-constexpr size_t kPooledStreams = 4096;   // per I/O thread
-constexpr size_t kKeptBytes = 16 * 1024;  // a pooled stream keeps buffers up to this size
+constexpr size_t kPooledStreams = 4096;           // per I/O thread
+constexpr size_t kKeptBytes = size_t{16} * 1024;  // a pooled stream keeps buffers up to this size
 
 // RFC 7540's overhead of a header in a header list.
 constexpr size_t kHeaderOverhead = 32;

@@ -84,7 +84,7 @@ class IoThread final : public base::Executor {
 
   // A buffer for what a socket read brings; its content is gone at the next read on this thread.
   char* read_buffer() { return read_buffer_.get(); }
-  static constexpr size_t kReadBufferBytes = 64 * 1024;
+  static constexpr size_t kReadBufferBytes = size_t{64} * 1024;
 
   void Start();
   void Stop();

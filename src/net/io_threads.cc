@@ -213,7 +213,7 @@ struct IoThreads::Impl {
   std::atomic<uint32_t> next{0};
 };
 
-IoThreads::IoThreads(int count, std::string name) : impl_(std::make_unique<Impl>()) {
+IoThreads::IoThreads(int count, const std::string& name) : impl_(std::make_unique<Impl>()) {
   KVD_CHECK(count >= 1, "there is at least one I/O thread");
   for (int i = 0; i < count; ++i) {
     impl_->threads.push_back(std::make_unique<IoThread>(name + "-" + std::to_string(i)));

@@ -20,7 +20,7 @@ class IoThread;  // net/io_thread.h: for sources inside this room that own socke
 class IoThreads {
  public:
   // Starts `count` (at least 1) threads named "<name>-<number>".
-  explicit IoThreads(int count, std::string name = "io");
+  explicit IoThreads(int count, const std::string& name = "io");
   ~IoThreads();  // Stop()s
   IoThreads(const IoThreads&) = delete;
   IoThreads& operator=(const IoThreads&) = delete;

@@ -4,8 +4,10 @@
 
 namespace kvd::net {
 namespace {
+// An idle connection keeps a buffer of at most this size.
+constexpr size_t kKeptBytes = size_t{64} * 1024;
 // Taken bytes at the front are cut off when they are this many.
-constexpr size_t kTrimBytes = 256 * 1024;
+constexpr size_t kTrimBytes = size_t{256} * 1024;
 }  // namespace
 
 void OutBuffer::Append(const Piece& piece, std::string_view part) {
@@ -104,8 +106,7 @@ void OutBuffer::Take(size_t bytes) {
 
 void OutBuffer::Clear() {
   copied_.clear();
-  // An idle connection does not keep the room of its busiest moment.
-  if (copied_.capacity() > 64 * 1024) copied_.shrink_to_fit();
+  if (copied_.capacity() > kKeptBytes) copied_.shrink_to_fit();
   references_.clear();
   referenced_bytes_ = taken_bytes_ = copied_taken_ = references_taken_ = part_taken_ = 0;
 }

@@ -39,7 +39,7 @@ struct TestServer::FloodHandler final : StreamHandler, std::enable_shared_from_t
   TestServer& server;
   std::shared_ptr<StreamCall> call;
   size_t left;
-  const base::SharedBytes block{std::string(64 * 1024, 'x')};
+  const base::SharedBytes block{std::string(size_t{64} * 1024, 'x')};
 };
 
 struct TestServer::SlowHandler final : StreamHandler {
@@ -87,14 +87,15 @@ void TestServer::ReleaseHanging() {
 }
 
 void TestServer::RegisterGrpc() {
-  door_->RegisterUnary("/test.Echo/Unary", [](UnaryCall call) { call.Reply(std::string(call.request())); });
+  door_->RegisterUnary("/test.Echo/Unary",
+                       [](const UnaryCall& call) { call.Reply(std::string(call.request())); });
   door_->RegisterUnary("/test.Echo/Later", [this](UnaryCall call) {
     worker_.Post([call = std::move(call)] { call.Reply(std::string(call.request())); });
   });
-  door_->RegisterUnary("/test.Echo/Fail", [](UnaryCall call) {
+  door_->RegisterUnary("/test.Echo/Fail", [](const UnaryCall& call) {
     call.Fail(StatusCode::kFailedPrecondition, std::string(call.request()));
   });
-  door_->RegisterUnary("/test.Echo/Drop", [](UnaryCall) {});
+  door_->RegisterUnary("/test.Echo/Drop", [](const UnaryCall&) {});
   door_->RegisterUnary("/test.Echo/Hang", [this](UnaryCall call) {
     call.OnCancelled([this] {
       events_.Add("hang cancelled");
@@ -104,7 +105,7 @@ void TestServer::RegisterGrpc() {
     std::lock_guard<std::mutex> lock(mutex_);
     hanging_.push_back(std::move(call));
   });
-  door_->RegisterUnary("/test.Echo/Meta", [](UnaryCall call) {
+  door_->RegisterUnary("/test.Echo/Meta", [](const UnaryCall& call) {
     call.Reply(std::string(call.metadata("token").value_or("none")));
   });
   door_->RegisterUnary("/test.Echo/Pieces", [this](UnaryCall call) {
@@ -118,7 +119,7 @@ void TestServer::RegisterGrpc() {
     });
   });
   door_->RegisterServerStream("/test.Echo/Count",
-                              [](std::string_view request, std::shared_ptr<StreamCall> call) {
+                              [](std::string_view request, const std::shared_ptr<StreamCall>& call) {
                                 for (size_t i = 0; i < request.size(); ++i) call->Write(std::to_string(i));
                                 call->Finish(StatusCode::kOk, "");
                                 return std::shared_ptr<StreamHandler>();
@@ -127,7 +128,7 @@ void TestServer::RegisterGrpc() {
     return std::make_shared<ChatHandler>(events_, std::move(call));
   });
   door_->RegisterServerStream(
-      "/test.Echo/Flood", [this](std::string_view request, std::shared_ptr<StreamCall> call) {
+      "/test.Echo/Flood", [this](std::string_view request, const std::shared_ptr<StreamCall>& call) {
         auto handler = std::make_shared<FloodHandler>(*this, call, std::stoul(std::string(request)));
         {
           std::lock_guard<std::mutex> lock(mutex_);
@@ -146,13 +147,13 @@ void TestServer::RegisterGrpc() {
 }
 
 void TestServer::RegisterHttp() {
-  door_->RegisterHttp("GET", "/hello", [](std::shared_ptr<HttpCall> call) {
+  door_->RegisterHttp("GET", "/hello", [](const std::shared_ptr<HttpCall>& call) {
     HttpResponse response;
     response.headers.emplace_back("Content-Type", "text/plain");
     response.body = "hello " + call->request().query + "\n";
     call->Reply(std::move(response));
   });
-  door_->RegisterHttp("POST", "/post", [](std::shared_ptr<HttpCall> call) {
+  door_->RegisterHttp("POST", "/post", [](const std::shared_ptr<HttpCall>& call) {
     HttpResponse response;
     response.body = call->request().body;
     call->Reply(std::move(response));
@@ -175,7 +176,7 @@ void TestServer::RegisterHttp() {
       call->EndBody();
     });
   });
-  door_->RegisterHttp("GET", "/drop", [](std::shared_ptr<HttpCall>) {});
+  door_->RegisterHttp("GET", "/drop", [](const std::shared_ptr<HttpCall>&) {});
 }
 
 }  // namespace kvd::net
