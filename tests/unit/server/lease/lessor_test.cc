@@ -27,11 +27,11 @@ class LessorTest : public testing::Test {
   LessorTest() : scheduler_(1), executor_(scheduler_.NewExecutor("lease")) { Make({}); }
 
   void Make(Lessor::Options options) {
-    options.on_expired = [this](std::vector<int64_t> ids) {
+    options.on_expired = [this](const std::vector<int64_t>& ids) {
       batches_.push_back(ids.size());
       for (int64_t id : ids) expired_.push_back(id);
     };
-    options.on_checkpoint = [this](std::vector<LeaseCheckpoint> points) {
+    options.on_checkpoint = [this](const std::vector<LeaseCheckpoint>& points) {
       for (const LeaseCheckpoint& p : points) checkpoints_.push_back({p.id, p.remaining_ttl_s});
     };
     lessor_ = std::make_unique<Lessor>(std::move(options), *executor_);

@@ -83,6 +83,7 @@ TEST(WatchThreads, EveryStreamGetsEveryRevision) {
   }
   written.get_future().wait();
   std::vector<int64_t> want;
+  want.reserve(kWrites);
   for (int64_t r = 2; r <= kWrites + 1; ++r) want.push_back(r);
   // Each look goes through the executors, so it waits for them rather than for a time.
   for (int i = 0; i < kStreams; ++i) {
@@ -94,6 +95,7 @@ TEST(WatchThreads, EveryStreamGetsEveryRevision) {
     EXPECT_EQ(sinks[i]->Revisions(), want);
   }
   std::vector<std::future<void>> ends;
+  ends.reserve(sinks.size());
   for (auto& sink : sinks) ends.push_back(sink->WhenFinished());
   hub.Shutdown(absl::StatusCode::kUnavailable, "etcdserver: server stopped");
   for (auto& end : ends) end.wait();
