@@ -4,7 +4,6 @@ import json
 import os
 import re
 import select
-import signal
 import subprocess
 import sys
 import time
@@ -57,14 +56,16 @@ class Scenario:
         command = self.normalise(" ".join(args))
         self.transcript.append((command, self.normalise(stdout), self.normalise(stderr), code))
 
-    def watch(self, *args, lines, stdin=None):
-        """Runs a watch until it has printed so many lines, and keeps those."""
+    def watch(self, *args, lines, stdin=None, meanwhile=None):
+        """Runs a watch, and `meanwhile` beside it, until it has printed so many lines, and keeps those."""
         command = ["etcdctl", "--endpoints", self.member.endpoint, "watch", *args]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                    env=clean_environment(), preexec_fn=die_with_parent)
         if stdin:
             process.stdin.write(stdin.encode())
             process.stdin.flush()
+        if meanwhile:
+            meanwhile()
         output, deadline = b"", time.monotonic() + 20
         while output.count(b"\n") < lines and time.monotonic() < deadline:
             if select.select([process.stdout], [], [], 0.1)[0]:
@@ -72,7 +73,7 @@ class Scenario:
                 if not chunk:
                     break
                 output += chunk
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         process.communicate()
         kept = output.decode().split("\n")[:lines]
         self.record(("watch",) + args, "\n".join(kept), "", 0)
@@ -150,21 +151,12 @@ def watches(s):
     s.watch("-i", stdin="watch b --rev 1 --prev-kv\n", lines=8)
     revision = json.loads(s.run("put", "live", "0", "-w", "json"))["header"]["revision"]
     # A revision that is still to come: the watcher waits for it.
-    command = ["etcdctl", "--endpoints", s.member.endpoint, "watch", "live", "--rev", str(revision + 2), "--prev-kv"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                               env=clean_environment(), preexec_fn=die_with_parent)
-    s.run("put", "live", "1")
-    s.run("put", "live", "2")
-    s.run("del", "live")
-    lines = []
-    while len(lines) < 10 and select.select([process.stdout], [], [], 20)[0]:
-        line = process.stdout.readline()
-        if not line:
-            break
-        lines.append(line)
-    process.kill()
-    process.communicate()
-    s.record(("watch", "live"), "".join(lines), "", 0)
+    def change():
+        s.run("put", "live", "1")
+        s.run("put", "live", "2")
+        s.run("del", "live")
+
+    s.watch("live", "--rev", str(revision + 2), "--prev-kv", lines=10, meanwhile=change)
 
 
 def leases(s):

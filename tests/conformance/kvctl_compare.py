@@ -95,6 +95,7 @@ def watch_survives(kvctl, cluster):
             cluster.etcdctl("put", f"w/{i}", str(i), endpoint=alive)
         assert [process.stdout.readline().strip() for _ in range(9)][1::3] == ["w/0", "w/1", "w/2"]
         first.kill()
+        cluster.leader()
         for i in range(3, 6):
             cluster.etcdctl("put", f"w/{i}", str(i), endpoint=alive)
         assert [process.stdout.readline().strip() for _ in range(9)][1::3] == ["w/3", "w/4", "w/5"]
