@@ -60,6 +60,8 @@ void Services::Register(net::FrontDoor& door) {
   RegisterMaintenance(door);
   RegisterSnapshot(door);
   RegisterAuth(door);
+  RegisterLock(door);
+  RegisterElection(door);
   RegisterHealth(door);
   guard_->Start();
 }

@@ -47,6 +47,10 @@ class Services {
   void RegisterAuth(net::FrontDoor& door);
   template <typename Request>
   void RegisterAuthCall(net::FrontDoor& door, std::string_view name, Error (*answer)(const Request&));
+  void RegisterLock(net::FrontDoor& door);
+  void RegisterElection(net::FrontDoor& door);
+  template <typename Request, typename Run>
+  void RegisterLeaderCall(net::FrontDoor& door, std::string_view method, Run run);
   void RegisterHealth(net::FrontDoor& door);
 
   // KV.
@@ -99,6 +103,8 @@ class Services {
 // Fails a call with the table's code and text.
 void Fail(const net::UnaryCall& call, Error error);
 void Finish(net::StreamCall& call, Error error);
+// For locks and elections, whose errors carry no code of their own.
+void FailRecipe(const net::UnaryCall& call, Error error);
 // For a request that is no message of its type.
 void FailMalformed(const net::UnaryCall& call);
 // Header (field 1) and the other fields of a response.
