@@ -22,6 +22,8 @@ constexpr size_t kSnapshotPointBytes = 16 << 20;
 // Proposals that wait for a leader, or for the leader to take more.
 constexpr size_t kMaxPendingBytes = 128 << 20;
 constexpr base::Nanos kHousekeeping = std::chrono::milliseconds(250);
+// How long a removed member goes on answering the others (ETCD: stopWithDelay).
+constexpr base::Nanos kRemovedLinger = std::chrono::seconds(1);
 constexpr base::Nanos kPublishRetry = std::chrono::milliseconds(500);
 // The log is cut at least this often if the state machine has moved.
 constexpr raft::Index kCheckpointEvery = 10'000;
@@ -180,7 +182,8 @@ void Node::Stop() {
   finished.wait_for(std::chrono::seconds(2));
 }
 
-void Node::Propose(RequestField field, std::string_view request, ApplyCallback done) {
+void Node::Propose(RequestField field, std::string_view request, std::optional<raft::Term> only_in,
+                   ApplyCallback done) {
   ApplyOutcome refused;
   uint64_t id = ids_.Next();
   std::string data = EncodeRaftRequest(id, field, request);
@@ -197,7 +200,7 @@ void Node::Propose(RequestField field, std::string_view request, ApplyCallback d
     return;
   }
   proposals_.Add(id, Now(), std::move(done));
-  driver_->Propose(base::SharedBytes(std::move(data)));
+  driver_->Propose(base::SharedBytes(std::move(data)), only_in);
 }
 
 void Node::LinearizableRead(AppliedWaiters::Callback done) {
@@ -392,8 +395,9 @@ void Node::OnStateChange() {
           {"role", raft::RoleName(state.role)}, {"leader", base::HexId(state.leader)}, {"term", state.term});
   if (leads == primary_.exchange(leads)) return;
   // In the order of the log: a new leader first applies what it has, then its leases count.
-  executors_.apply.Post([this, leads] {
+  executors_.apply.Post([this, leads, term = state.term] {
     if (leads) {
+      lease_term_.store(term, std::memory_order_release);
       lessor_.Promote(options_.heartbeat * options_.election_ticks);
     } else {
       lessor_.Demote();
@@ -405,7 +409,10 @@ void Node::Removed() {
   if (removed_.exchange(true)) return;
   KVD_LOG(kWarn, "the member has been permanently removed from the cluster",
           {"local-member-id", base::HexId(member_id_)});
-  events_.on_removed();
+  // A leader that fell silent now could leave behind members that do not know that its removal is committed
+  // and that cannot elect anybody without it.
+  base::Nanos linger = std::max<base::Nanos>(kRemovedLinger, options_.heartbeat * options_.election_ticks);
+  executors_.background.PostAfter(linger, [this] { events_.on_removed(); });
 }
 
 // --- The background. ---

@@ -87,8 +87,9 @@ class Node final : public PeerReceiver, public HeaderSource {
  public:
   // Told once each, on one of the node's executors.
   struct Events {
-    std::function<void()> on_ready;    // published and able to serve
-    std::function<void()> on_removed;  // no longer a member: the process stops
+    std::function<void()> on_ready;  // published and able to serve
+    // No longer a member, and the others have had time to hear of it: the process stops.
+    std::function<void()> on_removed;
   };
 
   // `members` are those that the cluster is known to have now, for reaching them before the log tells.
@@ -109,7 +110,9 @@ class Node final : public PeerReceiver, public HeaderSource {
   uint64_t NextId() { return ids_.Next(); }
   // Puts an encoded request into the log. Errors besides those of applying it: kRequestTooLarge,
   // kTooManyRequests, kStopped and the kTimeout family.
-  void Propose(RequestField field, std::string_view request, ApplyCallback done);
+  void Propose(RequestField field, std::string_view request, ApplyCallback done) {
+    Propose(field, request, std::nullopt, std::move(done));
+  }
   // Errors: kTimeout, kStopped.
   void LinearizableRead(AppliedWaiters::Callback done);
   // Errors: kLeaseNotFound, kTimeout, kNoLeader, kStopped.
@@ -192,10 +195,14 @@ class Node final : public PeerReceiver, public HeaderSource {
   void MonitorVersion();
   void DecideVersion(const MemberVersions& versions);
 
+  // See RaftDriver::Propose.
+  void Propose(RequestField field, std::string_view request, std::optional<raft::Term> only_in,
+               ApplyCallback done);
   void RevokeExpired(std::vector<int64_t> ids);
   void ProposeCheckpoints(std::vector<LeaseCheckpoint> checkpoints);
   void AskLeader(PeerRequest request, base::Nanos deadline,
                  absl::AnyInvocable<void(absl::StatusOr<PeerAnswer>)> done);
+  void RenewHere(int64_t id, Lessor::RenewCallback done);
   void ServeLeaseRenew(const PeerRequest& request, Respond respond);
   void ServeLeaseTimeToLive(const PeerRequest& request, Respond respond);
   void ServeHashKv(const PeerRequest& request, Respond respond);
@@ -227,6 +234,9 @@ class Node final : public PeerReceiver, public HeaderSource {
   std::unique_ptr<LogWriter> writer_;
   std::unique_ptr<Applier> applier_;
   std::unique_ptr<RaftDriver> driver_;
+
+  // The term in which this member took charge of the leases.
+  std::atomic<raft::Term> lease_term_{0};
 
   // Apply executor only.
   std::map<uint64_t, std::vector<std::string>> peers_;

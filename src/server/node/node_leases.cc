@@ -72,11 +72,22 @@ void DecodeLeaseQuery(std::string_view bytes, int64_t* id, bool* flag) {
 
 }  // namespace
 
+// A leader that was paused, or cut off, may not know that another has taken over and let the lease end, nor a
+// new one that its predecessor has revoked it: a renewal counts only after a round to the quorum.
+void Node::RenewHere(int64_t id, Lessor::RenewCallback done) {
+  LinearizableRead([this, id, done = std::move(done)](Error error) mutable {
+    if (error != Error::kOk) {
+      done(LeaseNotPrimaryError());
+    } else {
+      lessor_.Renew(id, std::move(done));
+    }
+  });
+}
+
 void Node::RenewLease(int64_t id, absl::AnyInvocable<void(Error, int64_t ttl_s)> done) {
   if (is_leader()) {
-    auto shared = std::make_shared<decltype(done)>(std::move(done));
-    lessor_.Renew(id, [shared](absl::StatusOr<int64_t> ttl) {
-      (*shared)(ttl.ok() ? Error::kOk : LeaseError(ttl.status()), ttl.ok() ? *ttl : 0);
+    RenewHere(id, [done = std::move(done)](absl::StatusOr<int64_t> ttl) mutable {
+      done(ttl.ok() ? Error::kOk : LeaseError(ttl.status()), ttl.ok() ? *ttl : 0);
     });
     return;
   }
@@ -168,7 +179,11 @@ void Node::ServeLeaseRenew(const PeerRequest& request, Respond respond) {
   int64_t id = 0;
   bool unused = false;
   DecodeLeaseQuery(request.body, &id, &unused);
-  lessor_.Renew(id, [id, respond = std::move(respond)](absl::StatusOr<int64_t> ttl) mutable {
+  if (!is_leader()) {
+    respond({500, std::string(ErrorText(Error::kNotLeader))});
+    return;
+  }
+  RenewHere(id, [id, respond = std::move(respond)](absl::StatusOr<int64_t> ttl) mutable {
     if (!ttl.ok()) {
       bool gone = ttl.status().code() == absl::StatusCode::kNotFound;
       respond({gone ? kNotFound : 500, std::string(ttl.status().message())});
@@ -203,7 +218,8 @@ void Node::ServeLeaseTimeToLive(const PeerRequest& request, Respond respond) {
   });
 }
 
-// A few at a time, so that expiry does not crowd out the requests of clients.
+// What one leader has seen expire, the next may have given time again: its revocations end with its term, and
+// are not passed on. A few at a time, so that expiry does not crowd out the requests of clients.
 void Node::RevokeExpired(std::vector<int64_t> ids) {
   if (ids.empty() || stopped_.load(std::memory_order_acquire)) return;
   struct Work {
@@ -220,7 +236,8 @@ void Node::RevokeExpired(std::vector<int64_t> ids) {
     if (at >= work->ids.size() || self == nullptr) return;
     std::string request;
     AppendInt64Field(request, 1, work->ids[at]);
-    Propose(RequestField::kLeaseRevoke, request, [self](ApplyOutcome&&) { (*self)(); });
+    Propose(RequestField::kLeaseRevoke, request, lease_term_.load(std::memory_order_acquire),
+            [self](ApplyOutcome&&) { (*self)(); });
   };
   size_t parallel = std::min(kRevokesAtOnce, work->ids.size());
   for (size_t i = 0; i < parallel; ++i) (*step)();
@@ -234,7 +251,8 @@ void Node::ProposeCheckpoints(std::vector<LeaseCheckpoint> checkpoints) {
     AppendInt64Field(one, 2, checkpoint.remaining_ttl_s);
     AppendBytesField(request, 1, one);
   }
-  Propose(RequestField::kLeaseCheckpoint, request, [](ApplyOutcome&&) {});
+  Propose(RequestField::kLeaseCheckpoint, request, lease_term_.load(std::memory_order_acquire),
+          [](ApplyOutcome&&) {});
 }
 
 }  // namespace kvd::server

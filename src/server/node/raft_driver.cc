@@ -82,10 +82,10 @@ void RaftDriver::Run(absl::AnyInvocable<void()> task) {
   Deliver([&](Mail& mail) { mail.tasks.push_back(std::move(task)); });
 }
 
-void RaftDriver::Propose(base::SharedBytes data) {
+void RaftDriver::Propose(base::SharedBytes data, std::optional<raft::Term> only_in) {
   base::Nanos give_up = consensus_.clock().Monotonic() + options_.request_timeout;
   pending_bytes_.fetch_add(data.size(), std::memory_order_relaxed);
-  Deliver([&](Mail& mail) { mail.proposals.push_back({std::move(data), give_up}); });
+  Deliver([&](Mail& mail) { mail.proposals.push_back({std::move(data), give_up, only_in}); });
 }
 
 void RaftDriver::ReadIndex(ReadCallback done) {
@@ -218,6 +218,11 @@ void RaftDriver::Drain() {
 }
 
 void RaftDriver::ProposePending() {
+  std::erase_if(pending_, [this](const PendingProposal& p) {
+    if (!p.only_in || (core_->role() == raft::Role::kLeader && core_->term() == *p.only_in)) return false;
+    pending_bytes_.fetch_sub(p.data.size(), std::memory_order_relaxed);
+    return true;
+  });
   size_t at = 0;
   std::vector<base::SharedBytes> chunk;
   while (at < pending_.size()) {

@@ -78,7 +78,8 @@ class RaftDriver {
 
   // Proposes the bytes of an entry. If there is no leader now, they wait for one. Nothing is reported back:
   // the applier finds the proposer by the ID in the entry, or the proposer's time runs out.
-  void Propose(base::SharedBytes data);
+  // With `only_in`, they are proposed only while this member leads in that term, and dropped otherwise.
+  void Propose(base::SharedBytes data, std::optional<raft::Term> only_in = std::nullopt);
   // The result is that of the core; kOk does not mean committed.
   void ProposeConfChange(raft::ConfChange change, absl::AnyInvocable<void(raft::ProposeResult)> done);
   // Gives the index that must be applied before a linearizable read that starts now. Errors: kTimeout,
@@ -117,6 +118,7 @@ class RaftDriver {
   struct PendingProposal {
     base::SharedBytes data;
     base::Nanos give_up;
+    std::optional<raft::Term> only_in;
   };
   struct AwaitedReady {
     raft::Persisted ack;
