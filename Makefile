@@ -37,7 +37,7 @@ bench: build
 	bench/run.sh
 
 soak: build
-	tests/drill/soak.sh
+	tests/sim/soak.sh $(BUILD)/bin $(SEEDS) $(FIRST)
 
 # TIME: seconds for each fuzzer
 fuzz:

@@ -61,6 +61,7 @@ SimCluster::SimCluster(const Options& options)
 }
 
 SimCluster::~SimCluster() {
+  on_tear_down_ = nullptr;
   for (size_t i = 0; i < members_.size(); ++i) TearDown(i);
 }
 
@@ -127,6 +128,7 @@ absl::Status SimCluster::Boot(size_t i, Start start, std::vector<Member> members
 
 void SimCluster::TearDown(size_t i) {
   MemberState& m = members_[i];
+  if (on_tear_down_) on_tear_down_(i);
   m.executors.clear();  // what was posted is dropped
   m.node.reset();
   m.disk.reset();

@@ -67,6 +67,9 @@ class SimCluster {
   double rate(size_t i) const { return members_[i].time->rate; }
   base::Executor& wire() { return *wire_; }
 
+  // Called before the process of a member ends.
+  void SetOnTearDown(std::function<void(size_t)> hook) { on_tear_down_ = std::move(hook); }
+
   // The member that leads and that a majority of those alive follow; nothing if there is none.
   std::optional<size_t> Leader();
   bool WaitForLeader();
@@ -171,6 +174,7 @@ class SimCluster {
   base::Nanos min_delay_;
   base::Nanos max_delay_;
   std::vector<MemberState> members_;
+  std::function<void(size_t)> on_tear_down_;
   std::set<size_t> isolated_;
   std::set<std::pair<size_t, size_t>> cut_;
 };
