@@ -24,6 +24,7 @@
 #include "server/http/http_endpoints.h"
 #include "server/member/node_metrics.h"
 #include "server/metrics/metrics.h"
+#include "server/node/auto_compactor.h"
 #include "server/node/node.h"
 #include "server/node/peer_link.h"
 #include "storage/store.h"
@@ -77,6 +78,7 @@ NodeOptions NodeOptionsOf(const Config& config) {
   node.snapshot_catchup_entries = config.snapshot_catchup_entries;
   node.max_request_bytes = config.max_request_bytes;
   node.quota_bytes = config.QuotaBytes();
+  node.no_space_clears_itself = config.no_space_auto_disarm;
   node.watch_progress_interval = config.watch_progress_notify_interval;
   node.lease_checkpoints = config.features.lease_checkpoint;
   node.strict_reconfig_check = config.strict_reconfig_check;
@@ -119,6 +121,7 @@ class MemberProcess {
   absl::StatusOr<MemberDisk::State> OpenDisk(const BootstrapResult& how);
   absl::Status ListenForPeers();
   absl::Status ListenForClients();
+  void StartAutoCompaction();
   void Serve();
 
   const Config& config_;
@@ -133,6 +136,7 @@ class MemberProcess {
   std::unique_ptr<net::FrontDoor> metrics_door_;
   std::unique_ptr<Services> services_;
   std::unique_ptr<HttpEndpoints> http_;
+  std::shared_ptr<AutoCompactor> compactor_;  // null: off
 };
 
 absl::StatusOr<MemberDisk::State> MemberProcess::OpenDisk(const BootstrapResult& how) {
@@ -231,7 +235,24 @@ absl::Status MemberProcess::Start() {
   if (absl::Status listening = ListenForClients(); !listening.ok()) return listening;
   metrics_door_->Start();
   node_->Start();
+  StartAutoCompaction();
   return absl::OkStatus();
+}
+
+void MemberProcess::StartAutoCompaction() {
+  AutoCompactor::Options options{config_.auto_compaction_period, config_.auto_compaction_revisions};
+  if (options.keep_time <= base::Nanos(0) && options.keep_revisions <= 0) return;
+  AutoCompactor::Hooks hooks;
+  hooks.is_leader = [node = node_.get()] { return node->is_leader(); };
+  hooks.revision = [node = node_.get()] { return node->store().current_revision(); };
+  hooks.compact = [node = node_.get()](int64_t revision, absl::AnyInvocable<void(Error)> done) {
+    std::string request;
+    AppendInt64Field(request, 1, revision);
+    node->Propose(RequestField::kCompaction, request,
+                  [done = std::move(done)](ApplyOutcome&& outcome) mutable { done(outcome.error); });
+  };
+  compactor_ = std::make_shared<AutoCompactor>(options, threads_.background, std::move(hooks));
+  compactor_->Start();
 }
 
 void MemberProcess::Serve() {
@@ -247,6 +268,7 @@ void MemberProcess::Serve() {
 
 void MemberProcess::Stop() {
   if (node_ != nullptr) node_->HandOver(kHandOverLimit);
+  if (compactor_ != nullptr) compactor_->Stop();
   if (services_ != nullptr) services_->Shutdown();
   if (node_ != nullptr) node_->Stop();
   if (door_ != nullptr) door_->Shutdown(kClientGrace);

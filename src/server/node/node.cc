@@ -421,6 +421,7 @@ void Node::Housekeep() {
   if (stopped_.load(std::memory_order_acquire)) return;
   proposals_.Expire(Now(), TimeoutError());
   db_size_.store(store_->size_bytes(), std::memory_order_release);
+  WatchQuota();
   if (!ready_.load(std::memory_order_acquire) && !publishing_ && has_leader()) Publish();
   MonitorVersion();
   executors_.background.PostAfter(kHousekeeping, [this] { Housekeep(); });
@@ -452,22 +453,6 @@ void Node::BecomeReady() {
           {"local-member-attributes", absl::StrCat("{Name:", options_.name, "}")},
           {"cluster-id", base::HexId(cluster_id_)});
   events_.on_ready();
-}
-
-bool Node::WouldExceedQuota(uint64_t cost) const {
-  return options_.quota_bytes > 0 && db_size() + cost > static_cast<uint64_t>(options_.quota_bytes);
-}
-
-void Node::RaiseNoSpace() {
-  int64_t now = Now().count();
-  int64_t last = no_space_proposed_.load(std::memory_order_acquire);
-  if (now - last < base::Nanos(std::chrono::seconds(1)).count()) return;
-  if (!no_space_proposed_.compare_exchange_strong(last, now)) return;
-  std::string request;
-  AppendUint64Field(request, 1, 1);  // ACTIVATE
-  AppendUint64Field(request, 2, member_id_);
-  AppendUint64Field(request, 3, static_cast<uint64_t>(AlarmType::kNoSpace));
-  Propose(RequestField::kAlarm, request, [](ApplyOutcome&&) {});
 }
 
 // --- From the other members. ---

@@ -72,6 +72,9 @@ struct NodeOptions {
   uint64_t snapshot_catchup_entries = 5'000;
   uint64_t max_request_bytes = 1'572'864;
   int64_t quota_bytes = 0;  // <= 0: none
+  // Whether the NOSPACE alarm of this member goes by itself once there is room; otherwise it is disarmed by
+  // hand.
+  bool no_space_clears_itself = true;
   base::Nanos watch_progress_interval = std::chrono::minutes(10);
   bool lease_checkpoints = false;
   bool strict_reconfig_check = true;
@@ -188,6 +191,8 @@ class Node final : public PeerReceiver, public HeaderSource {
   void SetSnapshotPoint();
   void TakeCheckpoint();
   void Housekeep();
+  void WatchQuota();
+  void ProposeNoSpace(bool raise);
   void Publish();
   void BecomeReady();
   void Removed();
@@ -251,6 +256,8 @@ class Node final : public PeerReceiver, public HeaderSource {
   raft::Index checkpointed_ = 0;
   base::Nanos next_version_check_{0};
   bool publishing_ = false;
+  int64_t reclaimed_at_ = 0;  // the compacted revision then
+  base::Nanos next_reclaim_{0};
 
   std::atomic<bool> stopped_{false};
   std::atomic<bool> ready_{false};
