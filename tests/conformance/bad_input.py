@@ -39,6 +39,27 @@ def field(number, data):
     return bytes([number << 3 | 2]) + encoded + bytes([length]) + data
 
 
+def number(n, value):
+    """A varint protobuf field."""
+    value &= 2**64 - 1
+    encoded = bytes([n << 3])
+    while value >= 0x80:
+        encoded += bytes([value & 0x7F | 0x80])
+        value >>= 7
+    return encoded + bytes([value])
+
+
+def nested(depth, innermost=b""):
+    """A transaction in a transaction in a transaction."""
+    pieces, size = [innermost], len(innermost)
+    for _ in range(depth - 1):
+        for tag in (4, 2):  # RequestOp.request_txn, TxnRequest.success
+            head = field(tag, b"\0" * size)[:-size or None]
+            pieces.append(head)
+            size += len(head)
+    return b"".join(reversed(pieces))
+
+
 def expect(actual, code, text=None):
     assert actual[0] == code and (text is None or text in actual[1]), f"expected {code} {text!r}, got {actual}"
 
@@ -59,6 +80,60 @@ def wrong_calls(cluster):
         many = b"".join(field(2, field(2, field(1, b"%d" % i))) for i in range(200))
         expect(call(channel, "/etcdserverpb.KV/Txn", many), "INVALID_ARGUMENT",
                "etcdserver: too many operations in txn request")
+
+
+def out_of_bounds(cluster):
+    """Fields that are huge, deep, many or far away."""
+    many_ops = "etcdserver: too many operations in txn request"
+    too_large = "etcdserver: request is too large"
+    put = field(2, field(2, field(1, b"deep") + field(2, b"v")))
+    with grpc.insecure_channel(cluster.members[0].endpoint, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        for depth in (2, 45, 60, 127):
+            expect(call(channel, "/etcdserverpb.KV/Txn", nested(depth, put)), "OK")
+        for depth in (130, 500, 20_000):
+            expect(call(channel, "/etcdserverpb.KV/Txn", nested(depth, put)), "INVALID_ARGUMENT", many_ops)
+        for count in (129, 10_000):
+            ops = b"".join(field(2, field(2, field(1, b"%d" % i))) for i in range(count))
+            expect(call(channel, "/etcdserverpb.KV/Txn", ops), "INVALID_ARGUMENT", many_ops)
+        key = b"k" * (1536 * 1024)
+        expect(call(channel, "/etcdserverpb.KV/Put", field(1, key)), "INVALID_ARGUMENT", too_large)
+        expect(call(channel, "/etcdserverpb.KV/DeleteRange", field(1, key)), "INVALID_ARGUMENT", too_large)
+        expect(call(channel, "/etcdserverpb.KV/Range", field(1, key)), "OK")
+        expect(call(channel, "/etcdserverpb.KV/Put", field(1, b"k") + number(3, 2**63 - 1)), "NOT_FOUND",
+               "etcdserver: requested lease not found")
+        future = "etcdserver: mvcc: required revision is a future revision"
+        expect(call(channel, "/etcdserverpb.KV/Range", field(1, b"k") + number(4, 2**63 - 1)), "OUT_OF_RANGE", future)
+        expect(call(channel, "/etcdserverpb.KV/Compact", number(1, 2**63 - 1)), "OUT_OF_RANGE", future)
+        expect(call(channel, "/etcdserverpb.KV/Range", field(1, b"k") + number(4, -2**63)), "OK")
+        for limit in (2**63 - 1, -1, -2**63):
+            expect(call(channel, "/etcdserverpb.KV/Range", field(1, b"a") + field(2, b"z") + number(3, limit)), "OK")
+        for ttl in (9_000_000_001, 2**63 - 1):
+            expect(call(channel, "/etcdserverpb.Lease/LeaseGrant", number(1, ttl)), "OUT_OF_RANGE",
+                   "etcdserver: too large lease TTL")
+        for method in ("LeaseRevoke", "LeaseTimeToLive"):
+            code = "NOT_FOUND" if method == "LeaseRevoke" else "OK"
+            expect(call(channel, "/etcdserverpb.Lease/" + method, number(1, 2**63 - 1)), code)
+        if cluster.implementation.name == "kvd":  # etcd 3.4 ends at this
+            expect(call(channel, "/etcdserverpb.KV/Range", field(1, b"k") + number(6, 99)), "INVALID_ARGUMENT",
+                   "etcdserver: invalid sort option")
+
+
+def many_streams(cluster):
+    """Two thousand streams on one connection, each with a watch, none of which is read for a while."""
+    member, streams = cluster.members[0], 2000
+    before = member.memory_bytes()
+    with grpc.insecure_channel(member.endpoint, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        watch = channel.stream_stream("/etcdserverpb.Watch/Watch")
+        calls = [watch(iter([field(1, field(1, b"streams"))])) for _ in range(streams)]
+        for one in calls:
+            next(one)
+        for i in range(20):
+            cluster.etcdctl("put", "streams", "s" * 10_000, endpoint=member)
+        growth = member.memory_bytes() - before
+        assert growth < 2 * GROWTH_LIMIT, f"{streams} streams cost {growth / MIB:.1f} MiB"
+        still_serves(cluster, "streams")
+        for one in calls:
+            one.cancel()
 
 
 def garbage(cluster):
@@ -159,7 +234,7 @@ def main():
         still_serves(cluster, "start")
         time.sleep(0.5)
         before = [member.memory_bytes() for member in cluster.members]
-        for run in (wrong_calls, garbage, half_open, wrong_peer, wrong_start):
+        for run in (wrong_calls, out_of_bounds, many_streams, garbage, half_open, wrong_peer, wrong_start):
             run(cluster)
             still_serves(cluster, run.__name__)
             testing.step(run.__name__)

@@ -6,6 +6,7 @@
 #include "net/grpc_server.h"
 #include "server/api/kv_requests.h"
 #include "server/api/services.h"
+#include "server/node/txn_codec.h"
 #include "storage/store.h"
 
 namespace kvd::server {
@@ -228,8 +229,13 @@ void Services::DeleteRange(net::UnaryCall call) {
 }
 
 void Services::Txn(net::UnaryCall call) {
+  // One that is nested this deep has too many operations, however many they are.
+  if (IsNestedDeeper(call.request(), options_.max_txn_ops + 1)) {
+    if (Admit(call)) Fail(call, Error::kTooManyOps);
+    return;
+  }
   auto txn = std::make_shared<etcdserverpb::TxnRequest>();
-  if (!Parse(call.request(), txn.get())) return FailMalformed(call);
+  if (!ParseTxn(call.request(), txn.get())) return FailMalformed(call);
   if (!Admit(call)) return;
   if (Error error = CheckTxn(*txn, options_.max_txn_ops); error != Error::kOk) return Fail(call, error);
   if (!IsReadOnly(*txn)) {

@@ -36,7 +36,7 @@ class Handler final : public net::StreamHandler {
   Handler(std::shared_ptr<net::StreamCall> call, std::unique_ptr<WatchStream> stream)
       : call_(std::move(call)), stream_(std::move(stream)) {}
   void OnMessage(std::string_view message) override { stream_->OnRequest(message); }
-  void OnHalfClose() override { call_->Finish(net::StatusCode::kOk, ""); }
+  void OnHalfClose() override {}  // who has nothing more to ask still wants to be told
   void OnWritable() override { stream_->OnWritable(); }
   void OnClosed() override { stream_->Close(); }
 

@@ -14,6 +14,7 @@
 #include "server/lease/lessor.h"
 #include "server/membership/cluster.h"
 #include "server/node/conf_state_json.h"
+#include "server/node/txn_codec.h"
 #include "server/node/wire_codec.h"
 #include "storage/store.h"
 
@@ -345,7 +346,7 @@ void Applier::ApplyDelete(std::string_view body, uint64_t id, Batch& batch) {
 
 void Applier::ApplyTxn(std::string_view body, uint64_t id, Batch& batch) {
   etcdserverpb::TxnRequest txn;
-  if (!Parse(body, &txn)) return batch.Answer(id, Error::kInternal);
+  if (!ParseTxn(body, &txn)) return batch.Answer(id, Error::kInternal);
   if (batch.corrupt()) return batch.Answer(id, Error::kCorrupt);
   if (batch.no_space() && TxnPuts(txn)) return batch.Answer(id, Error::kNoSpace);
   bool ours = IsOurs(id);
