@@ -314,7 +314,8 @@ void RaftDriver::HandleReady(raft::Ready ready) {
   if (ready.snapshot) {
     applied_.store(ready.snapshot->meta.index, std::memory_order_release);
     reported_applied_ = ready.snapshot->meta.index;
-    sink_.OnSnapshot(ready.snapshot);
+    // The state machine must not be ahead of what the log knows of, or a crash would look like a loss.
+    unwritten_snapshots_.emplace_back(ready.number, ready.snapshot);
   }
   if (!ready.committed.empty()) sink_.OnCommitted(std::move(ready.committed));
   FinishReads(ready.reads);
@@ -328,6 +329,10 @@ void RaftDriver::OnPersisted(const raft::Persisted& ack) {
     if (!it->send.empty()) transport_.Send(std::move(it->send));
   }
   awaited_.erase(awaited_.begin(), covered);
+  while (!unwritten_snapshots_.empty() && unwritten_snapshots_.front().first <= ack.number) {
+    sink_.OnSnapshot(std::move(unwritten_snapshots_.front().second));
+    unwritten_snapshots_.pop_front();
+  }
   core_->OnPersisted(ack);
   AckUnwritten();
 }

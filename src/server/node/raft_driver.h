@@ -12,10 +12,12 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/functional/any_invocable.h"
@@ -157,6 +159,7 @@ class RaftDriver {
   base::Nanos round_started_{0};
   std::vector<AwaitedReady> awaited_;  // Readys not yet acknowledged, in order
   std::optional<raft::HardState> unwritten_hard_;
+  std::deque<std::pair<uint64_t, std::shared_ptr<const raft::Snapshot>>> unwritten_snapshots_;  // by Ready
   raft::SoftState soft_;
   raft::Index reported_applied_ = 0;
   raft::Index trimmed_at_ = 0;
