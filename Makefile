@@ -4,7 +4,7 @@ PRESET ?= release
 JOBS ?= $(shell nproc)
 BUILD := build/$(PRESET)
 
-.PHONY: run build test diff lint bench soak fuzz clean deps format
+.PHONY: run build test diff lint bench soak mutants fuzz clean deps format
 
 run: build
 	scripts/run-local-cluster.sh
@@ -38,6 +38,9 @@ bench: build
 
 soak: build
 	tests/sim/soak.sh $(BUILD)/bin $(SEEDS) $(FIRST)
+
+mutants: deps
+	tests/sim/mutants.sh
 
 # TIME: seconds for each fuzzer
 fuzz:

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "base/mutant.h"
 #include "raft/impl.h"
 
 namespace kvd::raft {
@@ -177,7 +178,8 @@ void Impl::AnswerVoteRequest(const Message& m) {
   // Again to the one who has it already; or to anyone, once, unless somebody leads; or without obligation for
   // a term to come. A learner votes as well: the candidate's newer configuration may count it.
   const bool free = vote_ == m.from || (vote_ == kNoNode && leader_ == kNoNode) || (pre && m.term > term_);
-  const bool granted = m.term >= term_ && free && log_.IsUpToDate(m.index, m.log_term);
+  const bool granted =
+      m.term >= term_ && free && (log_.IsUpToDate(m.index, m.log_term) || KVD_MUTANT("vote_for_short_log"));
   Trace(trace::VoteCast{pre, m.from, m.term,
                         granted ? trace::VoteVerdict::kGranted : trace::VoteVerdict::kRejected});
   // A granted pre-vote answers in the term asked for; a refusal tells the asker which term we are in.

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "base/mutant.h"
 #include "raft/conf_change.h"
 #include "raft/impl.h"
 
@@ -92,6 +93,10 @@ void Impl::AppendOwn(std::vector<Entry> entries) {
     log_.Append(std::move(e));
   }
   Trace(trace::EntriesAppended{term_, first, next - 1});
+  if (KVD_MUTANT("leader_counts_unsynced") && role_ == Role::kLeader) {
+    Find(id_)->AckedUpTo(log_.LastIndex());
+    MaybeCommit();
+  }
 }
 
 }  // namespace kvd::raft

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/mutant.h"
 
 namespace kvd::raft {
 
@@ -171,6 +172,7 @@ void RaftLog::Persisted(const ::kvd::raft::Persisted& ack) {
 }
 
 void RaftLog::InvalidateWritesFrom(Index index) {
+  if (KVD_MUTANT("ack_of_overwritten_entries")) return;
   const Index keep = index == 0 ? 0 : index - 1;
   for (Write& w : writes_) w.valid_to = std::min(w.valid_to, keep);
 }

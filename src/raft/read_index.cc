@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/bytes.h"
+#include "base/mutant.h"
 #include "raft/impl.h"
 
 namespace kvd::raft {
@@ -42,7 +43,8 @@ bool Impl::CommittedInTerm() const {
 }
 
 void Impl::StartReadRound() {
-  if (new_reads_.empty() || !CommittedInTerm()) return;
+  if (new_reads_.empty() || (!CommittedInTerm() && !KVD_MUTANT("read_before_own_term"))) return;
+  if (KVD_MUTANT("read_without_quorum")) return AnswerReads(log_.commit(), std::exchange(new_reads_, {}));
   ReadRound round{.id = ++next_round_, .index = log_.commit(), .reads = std::move(new_reads_), .acks = {id_}};
   new_reads_.clear();
   Trace(trace::ReadRound{round.id, round.reads.size(), round.index});

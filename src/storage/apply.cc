@@ -1,6 +1,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/mutant.h"
 #include "storage/store_impl.h"
 #include "storage/sweeper.h"
 
@@ -134,13 +135,17 @@ void Writer::Tombstone(std::string_view key, const KeyVersion& old) {
   event.key = kv.key;
   event.revision = version.revision();
   event.has_previous = old.mod_main != version.mod_main;
-  if (binder_ != nullptr && old.leased) binder_->Detach(event.key);
+  if (binder_ != nullptr && old.leased && !KVD_MUTANT("deleted_key_keeps_lease")) binder_->Detach(event.key);
   Append(std::move(event), version, /*was_live=*/true, record);
 }
 
 bool Writer::DeleteKey(std::string_view key) {
   std::optional<KeyVersion> old = store_.FindLive(ViewNow(), key);
   if (!old) return false;
+  if (KVD_MUTANT("lease_keys_over_revisions") && changed()) {
+    End();
+    Begin();
+  }
   Tombstone(key, *old);
   return true;
 }
@@ -178,6 +183,10 @@ StoreError Writer::Compact(int64_t revision, absl::AnyInvocable<void()> on_swept
 void Writer::Commit(AppliedState applied) {
   state_.applied_index = applied.index;
   state_.applied_term = applied.term;
+  if (KVD_MUTANT("applied_index_not_in_batch")) {
+    store_.engine_->Write(*batch_);
+    batch_->Clear();
+  }
   batch_->Put(TableKey(Table::kMeta, kStateKey), EncodeState(state_));
   if (conf_state_) batch_->Put(TableKey(Table::kMeta, kConfStateKey), *conf_state_);
   {

@@ -9,6 +9,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "base/check.h"
+#include "base/mutant.h"
 
 namespace kvd::storage {
 namespace {
@@ -525,7 +526,8 @@ void SweepEntry(Entry* entry, int64_t compact_revision, absl::Span<const int64_t
   if (kept > 0) *kept_for_pins = true;
   // A tombstone hides what stands below it, and a watch that starts at the compacted revision still wants to
   // see it.
-  if (v[base].tombstone && v[base].mod_main < compact_revision && kept == 0) {
+  const int64_t hidden = compact_revision + (KVD_MUTANT("compaction_takes_last_delete") ? 1 : 0);
+  if (v[base].tombstone && v[base].mod_main < hidden && kept == 0) {
     dead->push_back({v[base].revision(), true});
     ++base;
   }

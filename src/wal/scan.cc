@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "base/mutant.h"
 #include "base/strings.h"
 #include "wal/synced_mark.h"
 
@@ -187,7 +188,9 @@ absl::Status Scanner::JudgeEnd(const SegmentName& name, SegmentReader::Step step
   if (mark_ && mark_->sequence > name.sequence) {
     return Rot(PathOf(name), end, base::StrCat("segment ", mark_->sequence, " should follow"));
   }
-  if (mark_ && mark_->sequence == name.sequence && end < mark_->offset) return Rot(PathOf(name), end, reason);
+  if (KVD_MUTANT("torn_tail_as_rot") && damaged) return Rot(PathOf(name), end, reason);
+  if (mark_ && mark_->sequence == name.sequence && end < mark_->offset && !KVD_MUTANT("rot_as_torn_tail"))
+    return Rot(PathOf(name), end, reason);
   // Without a mark, another program wrote this log, and only what cannot be anything else is a torn write.
   if (damaged && !mark_ && !reader.damage().looks_torn) return Rot(PathOf(name), end, reason);
   if (damaged) scan_.contents.repair = Repair{PathOf(name), end, reason, ""};

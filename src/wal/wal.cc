@@ -6,6 +6,7 @@
 
 #include "base/file_system.h"
 #include "base/log.h"
+#include "base/mutant.h"
 #include "base/strings.h"
 #include "wal/record.h"
 #include "wal/scan.h"
@@ -352,11 +353,12 @@ absl::Status Wal::Impl::Sync() {
   if (absl::Status s = file_->WriteAt(offset_, buffer); !s.ok()) {
     return absl::IsResourceExhausted(s) ? s : Fail(s);
   }
-  if (absl::Status s = SyncFile(*file_); !s.ok()) return Fail(s);
+  const bool unsynced = KVD_MUTANT("ack_before_sync");
+  if (absl::Status s = unsynced ? absl::OkStatus() : SyncFile(*file_); !s.ok()) return Fail(s);
   offset_ += buffer.size();
   written_bytes_ += buffer.size();
   encoder_.ClearBuffer();
-  WriteMark();
+  if (!unsynced) WriteMark();
   return absl::OkStatus();
 }
 

@@ -176,7 +176,15 @@ class Checker {
       if (op.kind == Kind::kTxn && MayDelete(op.txn, key)) return;
     }
     LiveKeys before = truth_.StateAt(revision - 1);
-    if (int64_t lease = before[key].lease(); lease != 0 && truth_.ended_leases().contains(lease)) return;
+    if (int64_t lease = before[key].lease(); lease != 0 && truth_.ended_leases().contains(lease)) {
+      for (const auto& [other, kv] : truth_.StateAt(revision)) {
+        if (kv.lease() == lease) {
+          verdict_.Fail("lease keys",
+                        absl::StrCat("lease ", lease, " ended at revision ", revision, " and left ", other));
+        }
+      }
+      return;
+    }
     verdict_.Fail("causes",
                   absl::StrCat("nobody asked for the deletion of ", key, " at revision ", revision));
   }

@@ -15,6 +15,7 @@
 #include <string_view>
 
 #include "base/log.h"
+#include "base/mutant.h"
 #include "run.h"
 
 namespace kvd::sim {
@@ -180,5 +181,13 @@ class Runner {
 int main(int argc, char** argv) {
   kvd::sim::Flags flags;
   if (!kvd::sim::Parse(argc, argv, &flags)) return 2;
+  if (!flags.mutant.empty()) {
+#ifdef KVD_MUTANTS
+    kvd::base::ActivateMutant(flags.mutant);
+#else
+    std::cerr << "kvd-sim: this build has no planted bugs; `make mutants` makes one that has\n";
+    return 2;
+#endif
+  }
   return kvd::sim::Runner(flags).Run();
 }

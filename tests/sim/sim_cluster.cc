@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/bytes.h"
 #include "base/check.h"
 #include "sim_network.h"
 
@@ -222,6 +223,22 @@ void SimCluster::SetDiskRoom(size_t i, std::optional<uint64_t> bytes) {
   absl::StatusOr<uint64_t> free = fs.FreeBytes("/");
   KVD_CHECK(free.ok(), "the free space of a file system in memory is known");
   fs.SetCapacity(UINT64_MAX - *free + *bytes);
+}
+
+bool SimCluster::RotLog(size_t i) {
+  const std::string dir = DiskOf(i).wal_dir;
+  base::MemFileSystem& fs = *members_[i].fs;
+  absl::StatusOr<std::string> mark = base::ReadFile(fs, base::JoinPath(dir, "synced"));
+  absl::StatusOr<std::vector<std::string>> names = fs.List(dir);
+  if (!mark.ok() || !names.ok() || mark->size() < 16) return false;
+  std::string last;
+  for (const std::string& name : *names) {
+    if (name.ends_with(".wal")) last = name;
+  }
+  uint64_t synced = base::LoadLittleEndian64(mark->data() + 8);
+  if (last.empty() || synced == 0) return false;
+  uint64_t at = crash_random_.Below(synced);
+  return fs.FlipBit(base::JoinPath(dir, last), at, static_cast<int>(crash_random_.Below(8))).ok();
 }
 
 void SimCluster::Heal() {

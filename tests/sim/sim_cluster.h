@@ -106,6 +106,9 @@ class SimCluster {
   void SetLogLatency(size_t i, const Latency& latency) { *members_[i].log_latency = latency; }
   // Bytes that still fit; nothing: no limit.
   void SetDiskRoom(size_t i, std::optional<uint64_t> bytes);
+  // Flips a bit in the synced part of the last segment of the log of a member that is down. False if there is
+  // none.
+  bool RotLog(size_t i);
   // Ends every fault of network, disk and clock rate; members that are down stay down.
   void Heal();
 

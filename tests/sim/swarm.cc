@@ -103,6 +103,29 @@ Swarm DrawSwarm(uint64_t seed) {
   }
   if (s.member_change_every.count() > 0) c.spare = 3;
   s.down_for = milliseconds(draw.One(std::array<int, 4>{50, 500, 3000, 10000}));
+  if (quiet) return s;
+  if (draw.Chance(0.1)) {
+    // Elections that overlap, and members that come back in the middle of them.
+    c.members = draw.One(std::array<size_t, 3>{3, 4, 5});
+    c.node.election_ticks = 3;
+    c.node.heartbeat = milliseconds(50);
+    c.min_delay = Nanos(0);
+    c.max_delay = milliseconds(draw.One(std::array<int, 2>{40, 70}));
+    c.log_latency.max = milliseconds(20);
+    s.crash_every = s.kill_every = milliseconds(draw.One(std::array<int, 2>{200, 600}));
+    s.pause_every = seconds(1);
+    s.down_for = milliseconds(draw.One(std::array<int, 2>{20, 200}));
+  } else if (draw.Chance(0.1)) {
+    // Leases under leaders that come and go.
+    s.registers_only = false;
+    s.lease_share = 0.6;
+    s.clients = 10;
+    s.think = milliseconds(20);
+    s.max_ops = 3000;
+    c.node.heartbeat = milliseconds(100);
+    c.node.election_ticks = 3;
+    s.pause_every = s.partition_every = seconds(1);
+  }
   return s;
 }
 

@@ -9,6 +9,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/node_hash_map.h"
 #include "base/executor.h"
+#include "base/mutant.h"
 #include "server/lease/deadline_heap.h"
 #include "storage/event.h"
 
@@ -398,6 +399,7 @@ void Lessor::Promote(Nanos extend) {
     impl_->checkpoints.Clear();
     for (auto& [id, lease] : impl_->leases) {
       lease.expiry = now + extend + Seconds(lease.remaining_ttl_s > 0 ? lease.remaining_ttl_s : lease.ttl_s);
+      if (KVD_MUTANT("lease_early_on_new_leader")) lease.expiry = now + extend;
       impl_->PushCheckpoint(id, lease, now);
     }
     impl_->Spread();
@@ -435,7 +437,7 @@ void Lessor::Renew(int64_t id, RenewCallback done) {
       const Nanos now = impl_->Now();
       if (it == impl_->leases.end()) {
         result = LeaseNotFoundError();
-      } else if (it->second.expiry <= now) {
+      } else if (it->second.expiry <= now && !KVD_MUTANT("expired_lease_revived")) {
         impl_->waiting[id].push_back({std::move(done), /*for_checkpoint=*/false});
         return;
       } else {

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
+#include "base/mutant.h"
 #include "server/node/raft_convert.h"
 #include "wal/wal.h"
 
@@ -68,6 +69,7 @@ LogWriter::Outcome LogWriter::Write(const Job& job) {
   }
   if (job.hard) hard_ = *job.hard;
   wal::HardState hard = ToWal(hard_);
+  if (KVD_MUTANT("vote_not_persisted")) hard.vote = raft::kNoNode;
   if (job.snapshot != nullptr) {
     // The marker first: a commit index that the log does not reach would look like a loss after a crash in
     // between.

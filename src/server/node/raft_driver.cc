@@ -6,6 +6,7 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
+#include "base/mutant.h"
 
 namespace kvd::server {
 namespace {
@@ -219,6 +220,7 @@ void RaftDriver::Drain() {
 
 void RaftDriver::ProposePending() {
   std::erase_if(pending_, [this](const PendingProposal& p) {
+    if (KVD_MUTANT("revocation_outlives_term")) return false;
     if (!p.only_in || (core_->role() == raft::Role::kLeader && core_->term() == *p.only_in)) return false;
     pending_bytes_.fetch_sub(p.data.size(), std::memory_order_relaxed);
     return true;
@@ -315,7 +317,11 @@ void RaftDriver::HandleReady(raft::Ready ready) {
     applied_.store(ready.snapshot->meta.index, std::memory_order_release);
     reported_applied_ = ready.snapshot->meta.index;
     // The state machine must not be ahead of what the log knows of, or a crash would look like a loss.
-    unwritten_snapshots_.emplace_back(ready.number, ready.snapshot);
+    if (KVD_MUTANT("snapshot_before_log")) {
+      sink_.OnSnapshot(ready.snapshot);
+    } else {
+      unwritten_snapshots_.emplace_back(ready.number, ready.snapshot);
+    }
   }
   if (!ready.committed.empty()) sink_.OnCommitted(std::move(ready.committed));
   FinishReads(ready.reads);

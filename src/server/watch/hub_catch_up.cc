@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/mutant.h"
 #include "server/watch/hub_core.h"
 #include "storage/store.h"
 
@@ -171,7 +172,7 @@ void WatchHub::Core::Deliver(std::vector<Watcher*>& cohort, Slice slice, bool la
     if (watcher->state != Watcher::State::kScanning) continue;
     const int64_t next = std::max(watcher->next_revision, slice.next_revision);
     if (next > revision_) {
-      SetState(*watcher, Watcher::State::kSynced, next);
+      SetState(*watcher, Watcher::State::kSynced, next + (KVD_MUTANT("watch_skips_when_synced") ? 1 : 0));
     } else {
       SetState(*watcher, last_stretch ? Watcher::State::kReady : Watcher::State::kScanning, next);
     }

@@ -1,6 +1,7 @@
 // How events reach watchers.
 #include <utility>
 
+#include "base/mutant.h"
 #include "server/watch/hub_core.h"
 #include "storage/store.h"
 
@@ -50,7 +51,9 @@ void WatchHub::Core::Flush(int64_t revision) {
     Watcher& watcher = *pending.watcher;
     watcher.slot = Watcher::kNoSlot;
     if (OverLimit(*watcher.stream)) {
-      const int64_t first = batch_[pending.events.front()].event().revision.main;
+      int64_t first = batch_[pending.events.front()].event().revision.main;
+      if (KVD_MUTANT("slow_watch_loses_batch"))
+        first = batch_[pending.events.back()].event().revision.main + 1;
       SetState(watcher, Watcher::State::kBlocked, first);
     } else {
       Send(watcher, pending.events, revision);
@@ -67,7 +70,8 @@ const base::SharedBytes& WatchHub::Core::PieceFor(const Watcher& watcher, Encode
   // A re-created key starts anew: what stood before its deletion is not its previous value.
   if (!watcher.has(Watcher::kPrevKv) || event.event().is_create()) return event.WithoutPrevious();
   return event.WithPrevious([&](std::string* record) {
-    return store_.GetAt(event.event().key, event.event().revision.main - 1, record);
+    const int64_t at = event.event().revision.main - (KVD_MUTANT("prev_kv_of_itself") ? 0 : 1);
+    return store_.GetAt(event.event().key, at, record);
   });
 }
 

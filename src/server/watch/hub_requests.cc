@@ -3,6 +3,7 @@
 #include <chrono>
 
 #include "base/check.h"
+#include "base/mutant.h"
 #include "etcdserverpb/rpc.pb.h"
 #include "server/watch/hub_core.h"
 #include "storage/store.h"
@@ -223,6 +224,11 @@ bool WatchHub::Core::TryAnswerProgress(Stream& stream) {
       stream.unsynced == 0 && std::all_of(stream.watchers.begin(), stream.watchers.end(), [&](const auto& w) {
         return w.second.progress_from <= std::max(revision_, stream.progress_target);
       });
+  if (true_for_all && KVD_MUTANT("progress_ahead_of_events")) {
+    SendHead(stream, {.revision = stream.progress_target, .watch_id = kNoWatch});
+    stream.progress_requests = 0;
+    return true;
+  }
   if (true_for_all && revision_ < stream.progress_target) return false;
   const int requests = std::exchange(stream.progress_requests, 0);
   for (int i = 0; true_for_all && i < requests; ++i) {
