@@ -18,9 +18,9 @@ def main():
     etcd = testing.real_etcd()
     if os.access(MEMORY, os.W_OK):
         tempfile.tempdir = MEMORY
-    operations = int(os.environ.get("DIFF_OPERATIONS", "20000"))
+    operations = int(os.environ.get("DIFF_OPERATIONS", "50000"))
     seed = int(os.environ.get("DIFF_SEED", random.randrange(2**32)))
-    for size, share in ((1, 1), (3, 5)):
+    for size, share in ((1, 1), (3, 10)):
         testing.step(f"DIFF_SEED={seed}, {operations // share} operations, {size} members")
         with Cluster(etcd, 1) as reference, Cluster(args.implementation, size) as tested:
             endpoints = (reference.members[0].endpoint, tested.follower().endpoint if size > 1 else tested.endpoints)

@@ -20,8 +20,8 @@ struct Row {
 
 // "old" is etcd before 3.6.
 constexpr Row kTable[] = {
-    {Known::kKeysOnlyLease, "keys_only leaves out the lease",
-     "3.7 answers it from the index, which has no leases"},
+    {Known::kKeysOnlyLease, "whether keys_only shows the lease",
+     "up to 3.6 it does; 3.7 answers it from the index, which has no leases, unless it sorts by value"},
     {Known::kSortOption, "an unknown sort order or target is an error",
      "3.6 checks them; before, they were passed over"},
     {Known::kTombstoneKept, "a tombstone at the compacted revision is kept",
@@ -100,9 +100,9 @@ void Rules::PrintUses() const {
   }
 }
 
-void Rules::Range(const RangeRequest& request, bool is_old, RangeResponse* response) {
+void Rules::Range(const RangeRequest& request, RangeResponse* response) {
   const bool by_value = request.sort_target() == RangeRequest::VALUE;
-  if (request.keys_only() && is_old) {
+  if (request.keys_only()) {
     bool had_lease = false;
     for (KeyValue& kv : *response->mutable_kvs()) {
       had_lease |= kv.lease() != 0;
@@ -113,27 +113,27 @@ void Rules::Range(const RangeRequest& request, bool is_old, RangeResponse* respo
   if (request.sort_target() != RangeRequest::KEY) Apply(Known::kTies, SettleTies(request, response));
 }
 
-void Rules::Txn(const TxnRequest& request, bool is_old, TxnResponse* response) {
+void Rules::Txn(const TxnRequest& request, TxnResponse* response) {
   const auto& branch = response->succeeded() ? request.success() : request.failure();
   for (int i = 0; i < std::min(branch.size(), response->responses_size()); ++i) {
     auto* op = response->mutable_responses(i);
     if (branch[i].has_request_range() && op->has_response_range()) {
-      Range(branch[i].request_range(), is_old, op->mutable_response_range());
+      Range(branch[i].request_range(), op->mutable_response_range());
     } else if (branch[i].has_request_txn() && op->has_response_txn()) {
-      Txn(branch[i].request_txn(), is_old, op->mutable_response_txn());
+      Txn(branch[i].request_txn(), op->mutable_response_txn());
     }
   }
 }
 
-void Rules::Canonicalise(const Step& step, bool is_old, Outcome* outcome) {
+void Rules::Canonicalise(const Step& step, Outcome* outcome) {
   if (auto* header = HeaderIn(&outcome->response)) {
     header->clear_cluster_id();
     header->clear_member_id();
     header->clear_raft_term();
   }
   Response* response = &outcome->response;
-  if (auto* range = std::get_if<RangeResponse>(response)) Range(std::get<RangeRequest>(step), is_old, range);
-  if (auto* txn = std::get_if<TxnResponse>(response)) Txn(std::get<TxnRequest>(step), is_old, txn);
+  if (auto* range = std::get_if<RangeResponse>(response)) Range(std::get<RangeRequest>(step), range);
+  if (auto* txn = std::get_if<TxnResponse>(response)) Txn(std::get<TxnRequest>(step), txn);
   if (auto* hash = std::get_if<etcdserverpb::HashKVResponse>(response)) {
     Apply(Known::kHashRevision, hash->hash_revision() != 0);
     hash->clear_hash_revision();

@@ -32,12 +32,12 @@ class Rules {
   // True if the rule applies here; counts it.
   bool Apply(Known rule, bool applies);
   // Brings a response to the form in which both sides must be equal.
-  void Canonicalise(const Step& step, bool is_old, Outcome* outcome);
+  void Canonicalise(const Step& step, Outcome* outcome);
   void PrintUses() const;
 
  private:
-  void Range(const etcdserverpb::RangeRequest& request, bool is_old, etcdserverpb::RangeResponse* response);
-  void Txn(const etcdserverpb::TxnRequest& request, bool is_old, etcdserverpb::TxnResponse* response);
+  void Range(const etcdserverpb::RangeRequest& request, etcdserverpb::RangeResponse* response);
+  void Txn(const etcdserverpb::TxnRequest& request, etcdserverpb::TxnResponse* response);
 
   std::array<uint64_t, static_cast<size_t>(Known::kCount)> uses_ = {};
 };

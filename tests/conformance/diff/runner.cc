@@ -195,7 +195,7 @@ Runner::Maybe Runner::Compare(const Step& step, Outcome outcomes[2]) {
       rules_.Apply(Known::kLeaseOrder, !sides_[0].is_leader() || !sides_[1].is_leader())) {
     for (int i = 0; i < 2; ++i) SortLeases(&outcomes[i].response);
   }
-  for (int i = 0; i < 2; ++i) rules_.Canonicalise(step, sides_[i].is_old(), &outcomes[i]);
+  for (int i = 0; i < 2; ++i) rules_.Canonicalise(step, &outcomes[i]);
   if (const auto* hash = std::get_if<HashKVRequest>(&step); hash != nullptr && outcomes[1].status.ok()) {
     const bool old_refuses = one_old() && !outcomes[0].status.ok() && hash->revision() == compacted_;
     if (rules_.Apply(Known::kHashAtCompacted, old_refuses)) return std::nullopt;

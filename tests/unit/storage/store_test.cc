@@ -350,6 +350,25 @@ TEST_F(StoreTest, Txn_RangeOverItsOwnWrites) {
   EXPECT_EQ(response.responses(3).response_range().header().revision(), 3);
 }
 
+TEST_F(StoreTest, HashKv_WhereNothingLives_HasTheTombstonesOfTheCompactedRevision) {
+  const uint32_t of_nothing = Hash(0);
+  Put("a", "1");
+  Put("b", "1");
+  Delete("b");
+  Delete("a");
+  EXPECT_EQ(Compact(5), StoreError::kNone);
+  Settle();
+  EXPECT_NE(Hash(0), of_nothing);
+  Put("c", "1");
+  Delete("c");
+  EXPECT_EQ(Compact(6), StoreError::kNone);
+  const uint32_t with_c = Hash(6);
+  Settle();
+  EXPECT_EQ(Hash(6), with_c) << "what lives hides the tombstone";
+  EXPECT_EQ(store_->HashKv(-1).hash, of_nothing);
+  EXPECT_EQ(store_->HashKv(-1).hash_revision, -1);
+}
+
 // The constants are what etcd 3.4.23 answers after the same requests (etcdctl endpoint hashkv).
 TEST_F(StoreTest, HashKv_IsEtcds) {
   EXPECT_EQ(Hash(0), 1084519789u);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "etcdserverpb/rpc.pb.h"
+#include "server/node/txn_codec.h"
 
 namespace kvd::server {
 namespace {
@@ -117,6 +118,25 @@ TEST(KvRequests, Txn_OperationLimits) {
   TxnRequest compare;
   compare.add_compare();
   EXPECT_EQ(CheckTxn(compare, 128), Error::kEmptyKey);
+}
+
+TEST(KvRequests, Txn_NestedAsDeepAsItsLimitAllows) {
+  auto nested = [](int depth) {
+    TxnRequest txn;
+    TxnRequest* at = &txn;
+    for (int i = 1; i < depth; ++i) at = at->add_success()->mutable_request_txn();
+    return txn.SerializeAsString();
+  };
+  TxnRequest read;
+  EXPECT_TRUE(ParseTxn(nested(200), &read));
+  EXPECT_EQ(CheckTxn(read, 128), Error::kTooManyOps);
+  EXPECT_TRUE(ParseTxn(nested(129), &read));
+  EXPECT_EQ(CheckTxn(read, 128), Error::kOk);
+  EXPECT_FALSE(IsNestedDeeper(nested(129), 129));
+  EXPECT_TRUE(IsNestedDeeper(nested(130), 129));
+  EXPECT_TRUE(ParseTxn(nested(kMaxTxnDepth), &read));
+  EXPECT_TRUE(IsNestedDeeper(nested(kMaxTxnDepth + 1), 1'000'000));
+  EXPECT_FALSE(ParseTxn("\x12\x05garb", &read));
 }
 
 TEST(KvRequests, Txn_ReadOnly) {

@@ -197,6 +197,24 @@ TEST_F(WatchHubTest, StartBelowTheCompactionIsCanceledAfterCreated) {
   EXPECT_EQ(hub_->stats().watchers, 1);
 }
 
+TEST_F(WatchHubTest, WhatCompactionEndedKeepsItsIdUntilItIsCanceled) {
+  for (int i = 0; i < 5; ++i) Put("a", "v");
+  Compact(4);
+  Settle();
+  TestClient client(*hub_);
+  client.Create({.key = "a", .start = 3, .id = 7});
+  Settle();
+  EXPECT_THAT(client.Take(), ElementsAre("created 7 @6", "canceled 7 @0 compacted 4"));
+  client.Create({.key = "a", .id = 7});
+  client.Cancel(7);
+  client.Cancel(7);
+  client.Create({.key = "a", .id = 7});
+  Settle();
+  EXPECT_THAT(client.Take(),
+              ElementsAre("refused -1 @6: mvcc: duplicate watch ID provided on the WatchStream",
+                          "canceled 7 @6", "created 7 @6"));
+}
+
 TEST_F(WatchHubTest, CompactionDoesNotTouchWhoIsSynced) {
   TestClient client(*hub_);
   client.Create({.key = "a", .start = 2});
