@@ -16,7 +16,7 @@
 
 namespace {
 
-using namespace etcdserverpb;  // NOLINT(google-build-using-namespace): nearly every name of it
+namespace pb = etcdserverpb;
 
 constexpr int kPods = 1200;
 const std::string kPrefix = "/registry/pods/default/";
@@ -49,91 +49,91 @@ class ApiServer {
  public:
   explicit ApiServer(const std::string& endpoint)
       : channel_(grpc::CreateChannel(endpoint, grpc::InsecureChannelCredentials())),
-        kv_(KV::NewStub(channel_)),
-        watch_(Watch::NewStub(channel_)),
-        lease_(Lease::NewStub(channel_)),
-        maintenance_(Maintenance::NewStub(channel_)) {}
+        kv_(pb::KV::NewStub(channel_)),
+        watch_(pb::Watch::NewStub(channel_)),
+        lease_(pb::Lease::NewStub(channel_)),
+        maintenance_(pb::Maintenance::NewStub(channel_)) {}
 
-  RangeResponse Range(const RangeRequest& request) {
+  pb::RangeResponse Range(const pb::RangeRequest& request) {
     Context context;
-    RangeResponse response;
+    pb::RangeResponse response;
     status_ = kv_->Range(&context, request, &response);
     return response;
   }
-  RangeResponse Get(const std::string& key, int64_t revision = 0) {
-    RangeRequest request;
+  pb::RangeResponse Get(const std::string& key, int64_t revision = 0) {
+    pb::RangeRequest request;
     request.set_key(key);
     request.set_limit(1);
     request.set_revision(revision);
     return Range(request);
   }
-  RangeRequest List(int64_t limit, int64_t revision, const std::string& from = kPrefix) {
-    RangeRequest request;
+  pb::RangeRequest List(int64_t limit, int64_t revision, const std::string& from = kPrefix) {
+    pb::RangeRequest request;
     request.set_key(from);
     request.set_range_end(kPrefixEnd);
     request.set_limit(limit);
     request.set_revision(revision);
     return request;
   }
-  TxnResponse Txn(const TxnRequest& request) {
+  pb::TxnResponse Txn(const pb::TxnRequest& request) {
     Context context;
-    TxnResponse response;
+    pb::TxnResponse response;
     status_ = kv_->Txn(&context, request, &response);
     return response;
   }
-  TxnResponse Create(const std::string& key, const std::string& value, int64_t lease = 0) {
-    TxnRequest txn = IfAt(key, 0);
+  pb::TxnResponse Create(const std::string& key, const std::string& value, int64_t lease = 0) {
+    pb::TxnRequest txn = IfAt(key, 0);
     FillPut(txn.add_success(), key, value, lease);
     return Txn(txn);
   }
-  TxnResponse Update(const std::string& key, const std::string& value, int64_t at) {
-    TxnRequest txn = IfAt(key, at);
+  pb::TxnResponse Update(const std::string& key, const std::string& value, int64_t at) {
+    pb::TxnRequest txn = IfAt(key, at);
     FillPut(txn.add_success(), key, value, 0);
     txn.add_failure()->mutable_request_range()->set_key(key);
     return Txn(txn);
   }
-  TxnResponse Delete(const std::string& key, int64_t at) {
-    TxnRequest txn = IfAt(key, at);
+  pb::TxnResponse Delete(const std::string& key, int64_t at) {
+    pb::TxnRequest txn = IfAt(key, at);
     txn.add_success()->mutable_request_delete_range()->set_key(key);
     txn.add_failure()->mutable_request_range()->set_key(key);
     return Txn(txn);
   }
-  std::vector<RangeResponse> Stream(const RangeRequest& request) {
+  std::vector<pb::RangeResponse> Stream(const pb::RangeRequest& request) {
     Context context;
-    std::vector<RangeResponse> chunks;
+    std::vector<pb::RangeResponse> chunks;
     auto reader = kv_->RangeStream(&context, request);
-    RangeStreamResponse chunk;
+    pb::RangeStreamResponse chunk;
     while (reader->Read(&chunk)) chunks.push_back(chunk.range_response());
     status_ = reader->Finish();
     return chunks;
   }
   const grpc::Status& status() const { return status_; }
-  KV::Stub& kv() { return *kv_; }
-  Watch::Stub& watch() { return *watch_; }
-  Lease::Stub& lease() { return *lease_; }
-  Maintenance::Stub& maintenance() { return *maintenance_; }
+  pb::KV::Stub& kv() { return *kv_; }
+  pb::Watch::Stub& watch() { return *watch_; }
+  pb::Lease::Stub& lease() { return *lease_; }
+  pb::Maintenance::Stub& maintenance() { return *maintenance_; }
 
  private:
-  static TxnRequest IfAt(const std::string& key, int64_t revision) {
-    TxnRequest txn;
-    Compare* compare = txn.add_compare();
-    compare->set_target(Compare::MOD);
-    compare->set_result(Compare::EQUAL);
+  static pb::TxnRequest IfAt(const std::string& key, int64_t revision) {
+    pb::TxnRequest txn;
+    pb::Compare* compare = txn.add_compare();
+    compare->set_target(pb::Compare::MOD);
+    compare->set_result(pb::Compare::EQUAL);
     compare->set_key(key);
     compare->set_mod_revision(revision);
     return txn;
   }
-  static void FillPut(RequestOp* op, const std::string& key, const std::string& value, int64_t lease) {
+  static void FillPut(pb::RequestOp* op, const std::string& key, const std::string& value, int64_t lease) {
     op->mutable_request_put()->set_key(key);
     op->mutable_request_put()->set_value(value);
     op->mutable_request_put()->set_lease(lease);
   }
 
   std::shared_ptr<grpc::Channel> channel_;
-  std::unique_ptr<KV::Stub> kv_;
-  std::unique_ptr<Watch::Stub> watch_;
-  std::unique_ptr<Lease::Stub> lease_;
-  std::unique_ptr<Maintenance::Stub> maintenance_;
+  std::unique_ptr<pb::KV::Stub> kv_;
+  std::unique_ptr<pb::Watch::Stub> watch_;
+  std::unique_ptr<pb::Lease::Stub> lease_;
+  std::unique_ptr<pb::Maintenance::Stub> maintenance_;
   grpc::Status status_;
 };
 
@@ -143,15 +143,15 @@ class WatchCache {
   WatchCache(ApiServer& api, int64_t from, const std::string& key = kPrefix,
              const std::string& end = kPrefixEnd)
       : stream_(api.watch().Watch(&context_)) {
-    WatchRequest request;
-    WatchCreateRequest* create = request.mutable_create_request();
+    pb::WatchRequest request;
+    pb::WatchCreateRequest* create = request.mutable_create_request();
     create->set_key(key);
     create->set_range_end(end);
     create->set_start_revision(from);
     create->set_prev_kv(true);
     create->set_progress_notify(true);
     EXPECT(stream_->Write(request));
-    const WatchResponse created = Next();
+    const pb::WatchResponse created = Next();
     EXPECT(created.created() && created.header().revision() > 0 && created.watch_id() == 0);
   }
   ~WatchCache() {
@@ -159,8 +159,8 @@ class WatchCache {
     stream_->Finish();
   }
 
-  WatchResponse Next() {
-    WatchResponse response;
+  pb::WatchResponse Next() {
+    pb::WatchResponse response;
     EXPECT(stream_->Read(&response));
     return response;
   }
@@ -168,7 +168,7 @@ class WatchCache {
   // meanwhile are taken.
   int64_t WaitUntilFresh(int64_t revision) {
     while (fresh_ < revision) {
-      WatchRequest request;
+      pb::WatchRequest request;
       request.mutable_progress_request();
       EXPECT(stream_->Write(request));
       for (bool progress = false; !progress;) progress = Take(Next());
@@ -176,7 +176,7 @@ class WatchCache {
     return fresh_;
   }
   // True for a progress notification.
-  bool Take(const WatchResponse& response) {
+  bool Take(const pb::WatchResponse& response) {
     EXPECT(!response.canceled() && response.header().revision() != 0);
     if (response.events().empty()) {
       // It tells nothing that has not been delivered.
@@ -199,7 +199,7 @@ class WatchCache {
 
  private:
   grpc::ClientContext context_;
-  std::unique_ptr<grpc::ClientReaderWriter<WatchRequest, WatchResponse>> stream_;
+  std::unique_ptr<grpc::ClientReaderWriter<pb::WatchRequest, pb::WatchResponse>> stream_;
   std::vector<mvccpb::Event> events_;
   int64_t last_event_ = 0;
   int64_t fresh_ = 0;
@@ -207,8 +207,8 @@ class WatchCache {
 
 void VersionGate(ApiServer& api) {
   Context context;
-  StatusResponse status;
-  EXPECT(api.maintenance().Status(&context, StatusRequest(), &status).ok());
+  pb::StatusResponse status;
+  EXPECT(api.maintenance().Status(&context, pb::StatusRequest(), &status).ok());
   int major = 0;
   int minor = 0;
   int patch = 0;
@@ -221,19 +221,19 @@ void VersionGate(ApiServer& api) {
 
 void Objects(ApiServer& api) {
   const std::string key = "/registry/configmaps/default/one";
-  const TxnResponse created = api.Create(key, "v1");
+  const pb::TxnResponse created = api.Create(key, "v1");
   EXPECT(created.succeeded() && created.header().revision() > 1);
-  const TxnResponse again = api.Create(key, "v1");
+  const pb::TxnResponse again = api.Create(key, "v1");
   EXPECT(!again.succeeded() && again.responses().empty());
-  const TxnResponse stale = api.Update(key, "v2", created.header().revision() - 1);
+  const pb::TxnResponse stale = api.Update(key, "v2", created.header().revision() - 1);
   EXPECT(!stale.succeeded() && stale.responses(0).response_range().kvs(0).value() == "v1");
-  const TxnResponse updated = api.Update(key, "v2", created.header().revision());
+  const pb::TxnResponse updated = api.Update(key, "v2", created.header().revision());
   EXPECT(updated.succeeded() && updated.header().revision() == created.header().revision() + 1);
   EXPECT(api.Get(key, created.header().revision()).kvs(0).value() == "v1");
-  const TxnResponse kept = api.Delete(key, created.header().revision());
+  const pb::TxnResponse kept = api.Delete(key, created.header().revision());
   EXPECT(!kept.succeeded() &&
          kept.responses(0).response_range().kvs(0).mod_revision() == updated.header().revision());
-  const TxnResponse deleted = api.Delete(key, updated.header().revision());
+  const pb::TxnResponse deleted = api.Delete(key, updated.header().revision());
   EXPECT(deleted.succeeded() && deleted.header().revision() == updated.header().revision() + 1);
   EXPECT(api.Get("/registry/configmaps").header().revision() == deleted.header().revision());
   EXPECT(api.Get("/registry/health").kvs().empty() && api.status().ok());
@@ -242,7 +242,7 @@ void Objects(ApiServer& api) {
 // Pages of growing size at one revision, while others write; then the same as a stream.
 void Lists(ApiServer& api) {
   for (int i = 0; i < kPods; ++i) EXPECT(api.Create(PodKey(i), std::string(700, 'p')).succeeded());
-  RangeResponse page = api.Range(api.List(100, 0));
+  pb::RangeResponse page = api.Range(api.List(100, 0));
   const int64_t revision = page.header().revision();
   EXPECT(page.count() == kPods && page.more());
   std::set<std::string> seen;
@@ -260,18 +260,18 @@ void Lists(ApiServer& api) {
   }
   EXPECT(static_cast<int>(seen.size()) == kPods);
 
-  RangeRequest counted = api.List(0, 0);
+  pb::RangeRequest counted = api.List(0, 0);
   counted.set_count_only(true);
   EXPECT(api.Range(counted).count() == kPods);
-  RangeRequest keys = api.List(0, 0);
+  pb::RangeRequest keys = api.List(0, 0);
   keys.set_keys_only(true);
-  const RangeResponse bare = api.Range(keys);
+  const pb::RangeResponse bare = api.Range(keys);
   EXPECT(bare.kvs_size() == kPods && bare.kvs(0).value().empty() && bare.kvs(0).mod_revision() > 0);
 
-  for (const RangeRequest& request : {api.List(0, revision), api.List(77, 0), counted}) {
-    const std::vector<RangeResponse> chunks = api.Stream(request);
+  for (const pb::RangeRequest& request : {api.List(0, revision), api.List(77, 0), counted}) {
+    const std::vector<pb::RangeResponse> chunks = api.Stream(request);
     EXPECT(api.status().ok() && !chunks.empty());
-    RangeResponse merged;
+    pb::RangeResponse merged;
     for (size_t i = 0; i < chunks.size(); ++i) {
       const bool last = i + 1 == chunks.size();
       EXPECT(chunks[i].has_header() == last && (last || (chunks[i].count() == 0 && !chunks[i].more())));
@@ -280,8 +280,8 @@ void Lists(ApiServer& api) {
     EXPECT(merged.SerializeAsString() == api.Range(request).SerializeAsString());
     EXPECT(request.count_only() ? chunks.size() == 1 : request.limit() > 0 || chunks.size() > 2);
   }
-  RangeRequest sorted = api.List(0, 0);
-  sorted.set_sort_order(RangeRequest::DESCEND);
+  pb::RangeRequest sorted = api.List(0, 0);
+  sorted.set_sort_order(pb::RangeRequest::DESCEND);
   api.Stream(sorted);
   EXPECT(api.status().error_code() == grpc::StatusCode::UNIMPLEMENTED);
 }
@@ -295,9 +295,9 @@ void Watches(ApiServer& api, ApiServer& writer) {
   EXPECT(cache.WaitUntilFresh(now) >= now);
   int64_t last = 0;
   for (int i = 0; i < 300; ++i) {
-    const RangeResponse pod = writer.Get(PodKey(i));
-    const TxnResponse done = i % 5 == 4 ? writer.Delete(PodKey(i), pod.kvs(0).mod_revision())
-                                        : writer.Update(PodKey(i), "new", pod.kvs(0).mod_revision());
+    const pb::RangeResponse pod = writer.Get(PodKey(i));
+    const pb::TxnResponse done = i % 5 == 4 ? writer.Delete(PodKey(i), pod.kvs(0).mod_revision())
+                                            : writer.Update(PodKey(i), "new", pod.kvs(0).mod_revision());
     EXPECT(done.succeeded());
     last = done.header().revision();
     if (i % 50 == 0) EXPECT(cache.WaitUntilFresh(last) >= last);
@@ -314,9 +314,9 @@ void Watches(ApiServer& api, ApiServer& writer) {
 
 void Leases(ApiServer& api) {
   Context context;
-  LeaseGrantRequest request;
+  pb::LeaseGrantRequest request;
   request.set_ttl(3660);
-  LeaseGrantResponse granted;
+  pb::LeaseGrantResponse granted;
   EXPECT(api.lease().LeaseGrant(&context, request, &granted).ok());
   EXPECT(granted.id() > 0 && granted.ttl() == 3660 && granted.error().empty());
   for (int i = 0; i < 50; ++i) {
@@ -329,10 +329,10 @@ void Leases(ApiServer& api) {
 void Compaction(ApiServer& api, ApiServer& rival) {
   const std::string key = "compact_rev_key";
   auto round = [&](ApiServer& by, int64_t version, int64_t revision) {
-    TxnRequest txn;
-    Compare* compare = txn.add_compare();
-    compare->set_target(Compare::VERSION);
-    compare->set_result(Compare::EQUAL);
+    pb::TxnRequest txn;
+    pb::Compare* compare = txn.add_compare();
+    compare->set_target(pb::Compare::VERSION);
+    compare->set_result(pb::Compare::EQUAL);
     compare->set_key(key);
     compare->set_version(version);
     txn.add_success()->mutable_request_put()->set_key(key);
@@ -340,22 +340,22 @@ void Compaction(ApiServer& api, ApiServer& rival) {
     txn.add_failure()->mutable_request_range()->set_key(key);
     return by.Txn(txn);
   };
-  const RangeResponse before = api.Get(key);
+  const pb::RangeResponse before = api.Get(key);
   const int64_t version = before.kvs().empty() ? 0 : before.kvs(0).version();
-  const TxnResponse won = round(api, version, 0);
+  const pb::TxnResponse won = round(api, version, 0);
   EXPECT(won.succeeded());
-  const TxnResponse lost = round(rival, version, 0);
+  const pb::TxnResponse lost = round(rival, version, 0);
   EXPECT(!lost.succeeded() && lost.responses(0).response_range().kvs(0).version() == version + 1);
   WatchCache follower(rival, lost.header().revision() + 1, key, "");
   const int64_t old = won.header().revision();
   for (int i = 0; i < 10; ++i)
     EXPECT(api.Create("/registry/x/" + std::to_string(old) + std::to_string(i), "v").succeeded());
-  const TxnResponse second = round(api, version + 1, old);
+  const pb::TxnResponse second = round(api, version + 1, old);
   EXPECT(second.succeeded());
   Context context;
-  CompactionRequest compaction;
+  pb::CompactionRequest compaction;
   compaction.set_revision(old);
-  CompactionResponse compacted;
+  pb::CompactionResponse compacted;
   EXPECT(api.kv().Compact(&context, compaction, &compacted).ok());
   follower.Take(follower.Next());
   EXPECT(follower.events().back().kv().value() == std::to_string(old));
@@ -370,7 +370,7 @@ void Compaction(ApiServer& api, ApiServer& rival) {
   EXPECT(api.status().error_code() == grpc::StatusCode::OUT_OF_RANGE &&
          api.status().error_message() == "etcdserver: mvcc: required revision is a future revision");
   WatchCache stale(api, old - 1);
-  const WatchResponse ended = stale.Next();
+  const pb::WatchResponse ended = stale.Next();
   EXPECT(ended.canceled() && ended.compact_revision() == old && ended.cancel_reason().empty());
 }
 

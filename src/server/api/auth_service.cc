@@ -11,6 +11,8 @@
 namespace kvd::server {
 namespace {
 
+namespace pb = etcdserverpb;
+
 // That of an auth store to which nothing has been done.
 constexpr uint64_t kFirstAuthRevision = 1;
 
@@ -66,23 +68,22 @@ void Services::RegisterAuthCall(net::FrontDoor& door, std::string_view name,
 }
 
 void Services::RegisterAuth(net::FrontDoor& door) {
-  using namespace etcdserverpb;  // NOLINT(google-build-using-namespace): the requests of one service
   RegisterAuthCall(door, "AuthEnable", &NoRootUser);
   RegisterAuthCall(door, "AuthDisable", &Nothing);
   RegisterAuthCall(door, "Authenticate", &NotEnabled);
   RegisterAuthCall(door, "UserAdd", &NoUserAdded);
-  RegisterAuthCall(door, "UserGet", &NoUser<AuthUserGetRequest>);
-  RegisterAuthCall(door, "UserList", &EmptyList<AuthUserListRequest>);
-  RegisterAuthCall(door, "UserDelete", &NoUser<AuthUserDeleteRequest>);
-  RegisterAuthCall(door, "UserChangePassword", &NoUser<AuthUserChangePasswordRequest>);
-  RegisterAuthCall(door, "UserGrantRole", &NoUser<AuthUserGrantRoleRequest>);
-  RegisterAuthCall(door, "UserRevokeRole", &NoUser<AuthUserRevokeRoleRequest>);
+  RegisterAuthCall(door, "UserGet", &NoUser<pb::AuthUserGetRequest>);
+  RegisterAuthCall(door, "UserList", &EmptyList<pb::AuthUserListRequest>);
+  RegisterAuthCall(door, "UserDelete", &NoUser<pb::AuthUserDeleteRequest>);
+  RegisterAuthCall(door, "UserChangePassword", &NoUser<pb::AuthUserChangePasswordRequest>);
+  RegisterAuthCall(door, "UserGrantRole", &NoUser<pb::AuthUserGrantRoleRequest>);
+  RegisterAuthCall(door, "UserRevokeRole", &NoUser<pb::AuthUserRevokeRoleRequest>);
   RegisterAuthCall(door, "RoleAdd", &NoRoleAdded);
-  RegisterAuthCall(door, "RoleGet", &NoRole<AuthRoleGetRequest>);
-  RegisterAuthCall(door, "RoleList", &EmptyList<AuthRoleListRequest>);
-  RegisterAuthCall(door, "RoleDelete", &NoRole<AuthRoleDeleteRequest>);
+  RegisterAuthCall(door, "RoleGet", &NoRole<pb::AuthRoleGetRequest>);
+  RegisterAuthCall(door, "RoleList", &EmptyList<pb::AuthRoleListRequest>);
+  RegisterAuthCall(door, "RoleDelete", &NoRole<pb::AuthRoleDeleteRequest>);
   RegisterAuthCall(door, "RoleGrantPermission", &NoPermission);
-  RegisterAuthCall(door, "RoleRevokePermission", &NoRole<AuthRoleRevokePermissionRequest>);
+  RegisterAuthCall(door, "RoleRevokePermission", &NoRole<pb::AuthRoleRevokePermissionRequest>);
   door.RegisterUnary("/etcdserverpb.Auth/AuthStatus", [this](net::UnaryCall call) {
     if (!Admit(call)) return;
     std::string body;

@@ -5,21 +5,21 @@
 namespace kvd::diff {
 namespace {
 
-using namespace etcdserverpb;  // NOLINT(google-build-using-namespace): nearly every name of it
+namespace pb = etcdserverpb;
 
 constexpr std::chrono::milliseconds kPatience(5000);
 constexpr std::chrono::milliseconds kCatchUp(400);
 constexpr int kMaxWatches = 12;
 const std::string kZero(1, '\0');
 
-bool Deletes(const TxnResponse& txn) {
-  return std::any_of(txn.responses().begin(), txn.responses().end(), [](const ResponseOp& op) {
+bool Deletes(const pb::TxnResponse& txn) {
+  return std::any_of(txn.responses().begin(), txn.responses().end(), [](const pb::ResponseOp& op) {
     return (op.has_response_delete_range() && op.response_delete_range().deleted() > 0) ||
            (op.has_response_txn() && Deletes(op.response_txn()));
   });
 }
 
-bool Covers(const WatchCreateRequest& watch, const std::string& key) {
+bool Covers(const pb::WatchCreateRequest& watch, const std::string& key) {
   const std::string& from = watch.key().empty() ? kZero : watch.key();
   if (watch.range_end().empty()) return key == from;
   return key >= from && (watch.range_end() == kZero || key < watch.range_end());
@@ -48,10 +48,10 @@ bool FoundByCheck(const grpc::Status& status) {
 }
 
 void SortLeases(Response* response) {
-  auto* leases = std::get_if<LeaseLeasesResponse>(response);
+  auto* leases = std::get_if<pb::LeaseLeasesResponse>(response);
   if (leases == nullptr) return;
   std::sort(leases->mutable_leases()->begin(), leases->mutable_leases()->end(),
-            [](const LeaseStatus& a, const LeaseStatus& b) { return a.id() < b.id(); });
+            [](const pb::LeaseStatus& a, const pb::LeaseStatus& b) { return a.id() < b.id(); });
 }
 
 std::string Sides(const std::string& left, const std::string& right) {
@@ -69,9 +69,9 @@ std::optional<Difference> Runner::Run(const Program& program) {
     different = RunStep(Materialise(program[at], base_));
     if (different) break;
   }
-  if (!different) different = OnEach(HashKVRequest());
+  if (!different) different = OnEach(pb::HashKVRequest());
   if (!different) {
-    RangeRequest everything;
+    pb::RangeRequest everything;
     everything.set_key(kZero);
     everything.set_range_end(kZero);
     different = OnEach(everything);
@@ -88,9 +88,9 @@ std::optional<Difference> Runner::Run(const Program& program) {
 // Equal revisions, no leases, one key, and nothing older kept.
 Runner::Maybe Runner::Reset() {
   int64_t revisions[2];
-  PutRequest pad;
+  pb::PutRequest pad;
   pad.set_key("pad");
-  DeleteRangeRequest everything;
+  pb::DeleteRangeRequest everything;
   everything.set_key(kZero);
   everything.set_range_end(kZero);
   auto call = [&](int i, const Step& step) {
@@ -100,10 +100,10 @@ Runner::Maybe Runner::Reset() {
   };
   for (int i = 0; i < 2; ++i) {
     sides_[i].CloseWatches();
-    Outcome leases = call(i, LeaseLeasesRequest());
+    Outcome leases = call(i, pb::LeaseLeasesRequest());
     if (!leases.status.ok()) return "cannot begin: " + ToString(leases);
-    for (const LeaseStatus& lease : std::get<LeaseLeasesResponse>(leases.response).leases()) {
-      LeaseRevokeRequest revoke;
+    for (const pb::LeaseStatus& lease : std::get<pb::LeaseLeasesResponse>(leases.response).leases()) {
+      pb::LeaseRevokeRequest revoke;
       revoke.set_id(lease.id());
       call(i, revoke);
     }
@@ -129,7 +129,7 @@ Runner::Maybe Runner::Reset() {
   for (int i = 0; i < 2; ++i) {
     call(i, everything);
     call(i, pad);
-    CompactionRequest compaction;
+    pb::CompactionRequest compaction;
     compaction.set_revision(revisions[i]);
     compaction.set_physical(true);
     Outcome compacted = call(i, compaction);
@@ -140,7 +140,7 @@ Runner::Maybe Runner::Reset() {
   deleted_at_.clear();
   watches_.clear();
   for (Side& side : sides_) side.OpenWatches();
-  WatchCreateRequest observer;
+  pb::WatchCreateRequest observer;
   observer.set_key(kZero);
   observer.set_range_end(kZero);
   observer.set_start_revision(base_ + 1);
@@ -149,12 +149,12 @@ Runner::Maybe Runner::Reset() {
 }
 
 Runner::Maybe Runner::RunStep(const Step& step) {
-  if (const auto* create = std::get_if<WatchCreateRequest>(&step)) {
+  if (const auto* create = std::get_if<pb::WatchCreateRequest>(&step)) {
     return watches_.size() < kMaxWatches ? Create(*create) : std::nullopt;
   }
-  if (const auto* cancel = std::get_if<WatchCancelRequest>(&step)) return Cancel(*cancel);
-  if (std::holds_alternative<WatchProgressRequest>(step)) return Progress();
-  if (const auto* compaction = std::get_if<CompactionRequest>(&step)) {
+  if (const auto* cancel = std::get_if<pb::WatchCancelRequest>(&step)) return Cancel(*cancel);
+  if (std::holds_alternative<pb::WatchProgressRequest>(step)) return Progress();
+  if (const auto* compaction = std::get_if<pb::CompactionRequest>(&step)) {
     // What is compacted while a watch catches up is a race on either side.
     if (Maybe different = Settle()) return different;
     AwaitCatchUp(compaction->revision());
@@ -176,33 +176,35 @@ void Runner::Learn(const Step& step, Outcome& outcome) {
   if (!outcome.status.ok()) return;
   const int64_t before = revision_;
   revision_ = std::max(revision_, HeaderIn(&outcome.response)->revision());
-  if (const auto* deleted = std::get_if<DeleteRangeResponse>(&outcome.response)) {
+  if (const auto* deleted = std::get_if<pb::DeleteRangeResponse>(&outcome.response)) {
     if (deleted->deleted() > 0) deleted_at_.insert(revision_);
   }
-  if (const auto* txn = std::get_if<TxnResponse>(&outcome.response)) {
+  if (const auto* txn = std::get_if<pb::TxnResponse>(&outcome.response)) {
     if (Deletes(*txn)) deleted_at_.insert(revision_);
   }
-  if (std::holds_alternative<LeaseRevokeRequest>(step) && revision_ > before) deleted_at_.insert(revision_);
-  if (const auto* compaction = std::get_if<CompactionRequest>(&step)) compacted_ = compaction->revision();
+  if (std::holds_alternative<pb::LeaseRevokeRequest>(step) && revision_ > before)
+    deleted_at_.insert(revision_);
+  if (const auto* compaction = std::get_if<pb::CompactionRequest>(&step)) compacted_ = compaction->revision();
 }
 
 Runner::Maybe Runner::Compare(const Step& step, Outcome outcomes[2]) {
   const bool refused = outcomes[1].status.error_message() == "etcdserver: invalid sort option";
-  if (rules_.Apply(Known::kSortOption, one_old() && refused && std::holds_alternative<RangeRequest>(step))) {
+  if (rules_.Apply(Known::kSortOption,
+                   one_old() && refused && std::holds_alternative<pb::RangeRequest>(step))) {
     return std::nullopt;
   }
-  if (std::holds_alternative<LeaseLeasesRequest>(step) &&
+  if (std::holds_alternative<pb::LeaseLeasesRequest>(step) &&
       rules_.Apply(Known::kLeaseOrder, !sides_[0].is_leader() || !sides_[1].is_leader())) {
     for (int i = 0; i < 2; ++i) SortLeases(&outcomes[i].response);
   }
   for (int i = 0; i < 2; ++i) rules_.Canonicalise(step, &outcomes[i]);
-  if (const auto* hash = std::get_if<HashKVRequest>(&step); hash != nullptr && outcomes[1].status.ok()) {
+  if (const auto* hash = std::get_if<pb::HashKVRequest>(&step); hash != nullptr && outcomes[1].status.ok()) {
     const bool old_refuses = one_old() && !outcomes[0].status.ok() && hash->revision() == compacted_;
     if (rules_.Apply(Known::kHashAtCompacted, old_refuses)) return std::nullopt;
     // Only where nothing lives is what compaction left hashed as it is.
     const bool left = one_old() && hash->revision() >= 0 && deleted_at_.contains(compacted_);
     if (left && rules_.Apply(Known::kTombstoneKept, NothingLivesAt(hash->revision()))) {
-      for (int i = 0; i < 2; ++i) std::get<HashKVResponse>(outcomes[i].response).clear_hash();
+      for (int i = 0; i < 2; ++i) std::get<pb::HashKVResponse>(outcomes[i].response).clear_hash();
     }
   }
   const grpc::Status& left = outcomes[0].status;
@@ -213,7 +215,7 @@ Runner::Maybe Runner::Compare(const Step& step, Outcome outcomes[2]) {
            MessageIn(&outcomes[1].response)->SerializeAsString();
   }
   if (same) return std::nullopt;
-  if (rules_.Apply(Known::kCheckOrder, one_old() && std::holds_alternative<TxnRequest>(step) &&
+  if (rules_.Apply(Known::kCheckOrder, one_old() && std::holds_alternative<pb::TxnRequest>(step) &&
                                            FoundByCheck(left) && FoundByCheck(right))) {
     return std::nullopt;
   }
@@ -221,24 +223,24 @@ Runner::Maybe Runner::Compare(const Step& step, Outcome outcomes[2]) {
 }
 
 bool Runner::NothingLivesAt(int64_t revision) {
-  RangeRequest count;
+  pb::RangeRequest count;
   count.set_key(kZero);
   count.set_range_end(kZero);
   count.set_revision(revision);
   count.set_count_only(true);
   Outcome counted = sides_[1].Call(count);
-  return counted.status.ok() && std::get<RangeResponse>(counted.response).count() == 0;
+  return counted.status.ok() && std::get<pb::RangeResponse>(counted.response).count() == 0;
 }
 
-Runner::Maybe Runner::Create(const WatchCreateRequest& request) {
+Runner::Maybe Runner::Create(const pb::WatchCreateRequest& request) {
   if (rules_.Apply(Known::kNegativeStart, one_old() && request.start_revision() < 0)) return std::nullopt;
-  WatchRequest message;
+  pb::WatchRequest message;
   *message.mutable_create_request() = request;
   Outcome outcomes[2];
   ++calls_;
   for (int i = 0; i < 2; ++i) {
     sides_[i].watches().Send(message);
-    std::optional<WatchResponse> answer = sides_[i].watches().NextAnswer(kPatience);
+    std::optional<pb::WatchResponse> answer = sides_[i].watches().NextAnswer(kPatience);
     if (answer) {
       outcomes[i].response = std::move(*answer);
     } else {
@@ -247,7 +249,7 @@ Runner::Maybe Runner::Create(const WatchCreateRequest& request) {
   }
   if (Maybe different = Compare(request, outcomes)) return different;
   if (!outcomes[0].status.ok()) return "the watch is answered by neither";
-  const auto& answer = std::get<WatchResponse>(outcomes[0].response);
+  const auto& answer = std::get<pb::WatchResponse>(outcomes[0].response);
   if (answer.canceled()) return std::nullopt;
   WatchState watch;
   watch.request = request;
@@ -259,7 +261,7 @@ Runner::Maybe Runner::Create(const WatchCreateRequest& request) {
   return std::nullopt;
 }
 
-Runner::Maybe Runner::Cancel(const WatchCancelRequest& request) {
+Runner::Maybe Runner::Cancel(const pb::WatchCancelRequest& request) {
   const int64_t id = request.watch_id();
   if (id == kObserver) return std::nullopt;
   if (Maybe different = Settle()) return different;
@@ -267,7 +269,7 @@ Runner::Maybe Runner::Cancel(const WatchCancelRequest& request) {
   Maybe different;
   if (found != watches_.end() && found->second.is_compacted) different = CompareWatch(id, found->second);
   if (different) return different;
-  WatchRequest message;
+  pb::WatchRequest message;
   *message.mutable_cancel_request() = request;
   ++calls_;
   for (Side& side : sides_) side.watches().Send(message);
@@ -291,17 +293,17 @@ Runner::Maybe Runner::Progress() {
   Outcome outcomes[2];
   ++calls_;
   for (int i = 0; i < 2; ++i) {
-    WatchRequest message;
+    pb::WatchRequest message;
     message.mutable_progress_request();
     sides_[i].watches().Send(message);
-    std::optional<WatchResponse> answer = sides_[i].watches().NextAnswer(kPatience);
+    std::optional<pb::WatchResponse> answer = sides_[i].watches().NextAnswer(kPatience);
     if (answer) {
       outcomes[i].response = std::move(*answer);
     } else {
       outcomes[i].status = grpc::Status(grpc::DEADLINE_EXCEEDED, "no progress");
     }
   }
-  return Compare(WatchProgressRequest(), outcomes);
+  return Compare(pb::WatchProgressRequest(), outcomes);
 }
 
 // What a watch has to see of all that happened.
@@ -311,7 +313,7 @@ std::vector<mvccpb::Event> Runner::Expected(const WatchState& watch, const Watch
   const auto& filters = watch.request.filters();
   for (const mvccpb::Event& event : all.events) {
     const bool is_delete = event.type() == mvccpb::Event::DELETE;
-    const int filter = is_delete ? WatchCreateRequest::NODELETE : WatchCreateRequest::NOPUT;
+    const int filter = is_delete ? pb::WatchCreateRequest::NODELETE : pb::WatchCreateRequest::NOPUT;
     const int64_t revision = event.kv().mod_revision();
     if (revision < watch.start || !Covers(watch.request, event.kv().key())) continue;
     if (std::find(filters.begin(), filters.end(), filter) != filters.end()) continue;
@@ -393,10 +395,10 @@ Runner::Maybe Runner::CompareWatch(int64_t id, const WatchState& watch) {
 namespace {
 
 // Operations and compares of a transaction, nested ones included.
-int Pieces(const TxnRequest& txn) {
+int Pieces(const pb::TxnRequest& txn) {
   int count = txn.compare_size() + txn.success_size() + txn.failure_size();
   for (const auto* branch : {&txn.success(), &txn.failure()}) {
-    for (const RequestOp& op : *branch) {
+    for (const pb::RequestOp& op : *branch) {
       if (op.has_request_txn()) count += Pieces(op.request_txn());
     }
   }
@@ -404,7 +406,7 @@ int Pieces(const TxnRequest& txn) {
 }
 
 // Removes the nth of them; counts n down.
-bool RemovePiece(TxnRequest* txn, int* n) {
+bool RemovePiece(pb::TxnRequest* txn, int* n) {
   if (*n < txn->compare_size()) {
     txn->mutable_compare()->DeleteSubrange(*n, 1);
     return true;
@@ -416,7 +418,7 @@ bool RemovePiece(TxnRequest* txn, int* n) {
       return true;
     }
     *n -= branch->size();
-    for (RequestOp& op : *branch) {
+    for (pb::RequestOp& op : *branch) {
       if (op.has_request_txn() && RemovePiece(op.mutable_request_txn(), n)) return true;
     }
   }
@@ -454,7 +456,7 @@ Program Runner::Shrink(Program program, std::chrono::seconds limit) {
   for (size_t at = 0; at < program.size(); ++at) {
     for (int n = 0; in_time(); ++n) {
       Program candidate = program;
-      auto* txn = at < candidate.size() ? std::get_if<TxnRequest>(&candidate[at]) : nullptr;
+      auto* txn = at < candidate.size() ? std::get_if<pb::TxnRequest>(&candidate[at]) : nullptr;
       if (txn == nullptr || n >= Pieces(*txn)) break;
       int left = n;
       if (RemovePiece(txn, &left) && keep_if_different(candidate)) --n;

@@ -8,7 +8,7 @@
 namespace kvd::diff {
 namespace {
 
-using namespace etcdserverpb;  // NOLINT(google-build-using-namespace): nearly every name of it
+namespace pb = etcdserverpb;
 
 constexpr auto kCallTimeout = std::chrono::seconds(20);
 
@@ -27,8 +27,8 @@ google::protobuf::Message* MessageIn(Response* response) {
                     *response);
 }
 
-ResponseHeader* HeaderIn(Response* response) {
-  return std::visit(Overloaded{[](std::monostate&) -> ResponseHeader* { return nullptr; },
+pb::ResponseHeader* HeaderIn(Response* response) {
+  return std::visit(Overloaded{[](std::monostate&) -> pb::ResponseHeader* { return nullptr; },
                                [](auto& message) { return message.mutable_header(); }},
                     *response);
 }
@@ -42,7 +42,8 @@ std::string ToString(const Outcome& outcome) {
   return message == nullptr ? "nothing" : message->ShortDebugString();
 }
 
-WatchStream::WatchStream(Watch::Stub& stub) : stream_(stub.Watch(&context_)), reader_([this] { Read(); }) {}
+WatchStream::WatchStream(pb::Watch::Stub& stub)
+    : stream_(stub.Watch(&context_)), reader_([this] { Read(); }) {}
 
 WatchStream::~WatchStream() {
   context_.TryCancel();
@@ -50,12 +51,12 @@ WatchStream::~WatchStream() {
   stream_->Finish();
 }
 
-void WatchStream::Send(const WatchRequest& request) {
+void WatchStream::Send(const pb::WatchRequest& request) {
   stream_->Write(request);
 }
 
 void WatchStream::Read() {
-  WatchResponse response;
+  pb::WatchResponse response;
   while (stream_->Read(&response)) {
     std::lock_guard<std::mutex> lock(mutex_);
     if (response.created() || response.watch_id() == -1) {
@@ -78,10 +79,10 @@ void WatchStream::Read() {
   }
 }
 
-std::optional<WatchResponse> WatchStream::NextAnswer(std::chrono::milliseconds timeout) {
+std::optional<pb::WatchResponse> WatchStream::NextAnswer(std::chrono::milliseconds timeout) {
   std::unique_lock<std::mutex> lock(mutex_);
   if (!changed_.wait_for(lock, timeout, [this] { return !answers_.empty(); })) return std::nullopt;
-  WatchResponse answer = std::move(answers_.front());
+  pb::WatchResponse answer = std::move(answers_.front());
   answers_.pop_front();
   return answer;
 }
@@ -106,15 +107,15 @@ Side::Side(const std::string& endpoint) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(-1);
   channel_ = grpc::CreateCustomChannel(endpoint, grpc::InsecureChannelCredentials(), arguments);
-  kv_ = KV::NewStub(channel_);
-  lease_ = Lease::NewStub(channel_);
-  watch_ = Watch::NewStub(channel_);
-  maintenance_ = Maintenance::NewStub(channel_);
+  kv_ = pb::KV::NewStub(channel_);
+  lease_ = pb::Lease::NewStub(channel_);
+  watch_ = pb::Watch::NewStub(channel_);
+  maintenance_ = pb::Maintenance::NewStub(channel_);
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + kCallTimeout);
   context.set_wait_for_ready(true);
-  StatusResponse response;
-  grpc::Status status = maintenance_->Status(&context, StatusRequest(), &response);
+  pb::StatusResponse response;
+  grpc::Status status = maintenance_->Status(&context, pb::StatusRequest(), &response);
   if (!status.ok()) {
     std::fprintf(stderr, "%s does not answer: %s\n", endpoint.c_str(), status.error_message().c_str());
     std::exit(2);
@@ -144,45 +145,49 @@ Outcome Side::Unary(Method method) {
 Outcome Side::Call(const Step& step) {
   return std::visit(
       Overloaded{
-          [&](const RangeRequest& r) {
-            return Unary<RangeResponse>([&](auto* c, auto* o) { return kv_->Range(c, r, o); });
+          [&](const pb::RangeRequest& r) {
+            return Unary<pb::RangeResponse>([&](auto* c, auto* o) { return kv_->Range(c, r, o); });
           },
-          [&](const PutRequest& r) {
-            return Unary<PutResponse>([&](auto* c, auto* o) { return kv_->Put(c, r, o); });
+          [&](const pb::PutRequest& r) {
+            return Unary<pb::PutResponse>([&](auto* c, auto* o) { return kv_->Put(c, r, o); });
           },
-          [&](const DeleteRangeRequest& r) {
-            return Unary<DeleteRangeResponse>([&](auto* c, auto* o) { return kv_->DeleteRange(c, r, o); });
+          [&](const pb::DeleteRangeRequest& r) {
+            return Unary<pb::DeleteRangeResponse>(
+                [&](auto* c, auto* o) { return kv_->DeleteRange(c, r, o); });
           },
-          [&](const TxnRequest& r) {
-            return Unary<TxnResponse>([&](auto* c, auto* o) { return kv_->Txn(c, r, o); });
+          [&](const pb::TxnRequest& r) {
+            return Unary<pb::TxnResponse>([&](auto* c, auto* o) { return kv_->Txn(c, r, o); });
           },
-          [&](const CompactionRequest& r) {
-            return Unary<CompactionResponse>([&](auto* c, auto* o) { return kv_->Compact(c, r, o); });
+          [&](const pb::CompactionRequest& r) {
+            return Unary<pb::CompactionResponse>([&](auto* c, auto* o) { return kv_->Compact(c, r, o); });
           },
-          [&](const LeaseGrantRequest& r) {
-            return Unary<LeaseGrantResponse>([&](auto* c, auto* o) { return lease_->LeaseGrant(c, r, o); });
+          [&](const pb::LeaseGrantRequest& r) {
+            return Unary<pb::LeaseGrantResponse>(
+                [&](auto* c, auto* o) { return lease_->LeaseGrant(c, r, o); });
           },
           [&](const PassingGrant& r) {
-            Outcome granted = Unary<LeaseGrantResponse>(
+            Outcome granted = Unary<pb::LeaseGrantResponse>(
                 [&](auto* c, auto* o) { return lease_->LeaseGrant(c, r.request, o); });
             if (!granted.status.ok()) return granted;
-            LeaseRevokeRequest revoke;
-            revoke.set_id(std::get<LeaseGrantResponse>(granted.response).id());
+            pb::LeaseRevokeRequest revoke;
+            revoke.set_id(std::get<pb::LeaseGrantResponse>(granted.response).id());
             Outcome revoked = Call(revoke);
             return revoked.status.ok() ? granted : revoked;
           },
-          [&](const LeaseRevokeRequest& r) {
-            return Unary<LeaseRevokeResponse>([&](auto* c, auto* o) { return lease_->LeaseRevoke(c, r, o); });
+          [&](const pb::LeaseRevokeRequest& r) {
+            return Unary<pb::LeaseRevokeResponse>(
+                [&](auto* c, auto* o) { return lease_->LeaseRevoke(c, r, o); });
           },
-          [&](const LeaseTimeToLiveRequest& r) {
-            return Unary<LeaseTimeToLiveResponse>(
+          [&](const pb::LeaseTimeToLiveRequest& r) {
+            return Unary<pb::LeaseTimeToLiveResponse>(
                 [&](auto* c, auto* o) { return lease_->LeaseTimeToLive(c, r, o); });
           },
-          [&](const LeaseLeasesRequest& r) {
-            return Unary<LeaseLeasesResponse>([&](auto* c, auto* o) { return lease_->LeaseLeases(c, r, o); });
+          [&](const pb::LeaseLeasesRequest& r) {
+            return Unary<pb::LeaseLeasesResponse>(
+                [&](auto* c, auto* o) { return lease_->LeaseLeases(c, r, o); });
           },
-          [&](const LeaseKeepAliveRequest& r) {
-            return Unary<LeaseKeepAliveResponse>([&](auto* c, auto* o) {
+          [&](const pb::LeaseKeepAliveRequest& r) {
+            return Unary<pb::LeaseKeepAliveResponse>([&](auto* c, auto* o) {
               auto stream = lease_->LeaseKeepAlive(c);
               stream->Write(r);
               stream->WritesDone();
@@ -191,8 +196,8 @@ Outcome Side::Call(const Step& step) {
               return answered || !status.ok() ? status : grpc::Status(grpc::UNKNOWN, "no answer");
             });
           },
-          [&](const HashKVRequest& r) {
-            return Unary<HashKVResponse>([&](auto* c, auto* o) { return maintenance_->HashKV(c, r, o); });
+          [&](const pb::HashKVRequest& r) {
+            return Unary<pb::HashKVResponse>([&](auto* c, auto* o) { return maintenance_->HashKV(c, r, o); });
           },
           [&](const auto&) {
             return Outcome{grpc::Status(grpc::INTERNAL, "a watch is not a call"), {}};
