@@ -315,27 +315,21 @@ size_t RangeReader::NextRefs(size_t max_keys, size_t max_bytes, std::string* out
   return given;
 }
 
-// Everything of a record but its value.
-static void AppendWithoutValue(std::string_view record, std::string* out) {
-  KeyValueView kv;
-  DecodeKeyValue(record, &kv);
-  kv.value = {};
-  std::string stripped;
-  AppendKeyValue(stripped, kv);
-  AppendBytesField(*out, kKvsField, stripped);
-}
-
 void RangeReader::Emit(const Ref& ref, std::string* out) {
   if (!ref.record.empty()) {
-    if (args_.keys_only) {
-      AppendWithoutValue(ref.record, out);
-    } else {
+    if (!args_.keys_only) {
       AppendBytesField(*out, kKvsField, ref.record);
+      return;
     }
-  } else if (args_.keys_only && ref.version.leased) {
-    // The index knows that there is a lease, not which.
-    store_.Fetch(view_, ref.version, [out](std::string_view record) { AppendWithoutValue(record, out); });
-  } else if (args_.keys_only) {
+    KeyValueView kv;
+    DecodeKeyValue(ref.record, &kv);
+    kv.value = {};
+    std::string stripped;
+    AppendKeyValue(stripped, kv);
+    AppendBytesField(*out, kKvsField, stripped);
+    return;
+  }
+  if (args_.keys_only) {
     AppendKeyOnly(ref.key, ref.version, out);
   } else {
     EmitRecord(ref, out);

@@ -222,11 +222,10 @@ TEST_F(StoreTest, Range_SortsFiltersAndLimitsAsEtcd) {
   EXPECT_EQ(Range({.key = "a", .range_end = "z", .revision = 3}), "a=3@2/2/1 b=1@3/3/1 #2");
 }
 
-TEST_F(StoreTest, KeysOnly_KeepsTheLease) {
+TEST_F(StoreTest, KeysOnly_SortedByValue_KeepsTheLease) {
   Put("a", "2", 9);
   Put("b", "1");
-  EXPECT_EQ(Range({.key = "a", .range_end = "z", .keys_only = true}), "a=@2/2/1L9 b=@3/3/1 #2");
-  EXPECT_EQ(Range({.key = "a", .keys_only = true}), "a=@2/2/1L9 #1");
+  EXPECT_EQ(Range({.key = "a", .range_end = "z", .keys_only = true}), "a=@2/2/1 b=@3/3/1 #2");
   EXPECT_EQ(Range({.key = "a",
                    .range_end = "z",
                    .sort_order = SortOrder::kAscend,
