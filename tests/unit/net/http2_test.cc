@@ -226,7 +226,7 @@ TEST(Http2, RapidReset_Thousands_ConnectionEnds) {
   TestServer server;
   Client client(server);
   bool open = true;
-  for (uint32_t i = 0; i < 200'000 && open; ++i) {
+  for (uint32_t i = 0; i < 2'000'000 && open; ++i) {
     open = client.socket.Send(Frame(kHeaders, kEndHeaders, 2 * i + 1,
                                     RequestHeaders("POST", "/test.Echo/Unary", "application/grpc")) +
                               Frame(kReset, 0, 2 * i + 1, std::string("\0\0\0\x08", 4)));

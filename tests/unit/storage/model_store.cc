@@ -262,7 +262,9 @@ StoreError ModelStore::HashKv(int64_t revision, uint32_t* hash) const {
   for (const Record& r : records_) {
     if (r.revision.main > revision) continue;
     if (r.revision.main <= compact_) {
-      bool in_database = newest_when_compacted[r.key] == &r && !r.tombstone;
+      // From 3.5.16 on a compaction leaves a tombstone that stands exactly at its revision.
+      bool left = !r.tombstone || r.revision.main == compact_;
+      bool in_database = newest_when_compacted[r.key] == &r && left;
       bool kept = newest[r.key] == &r && !r.tombstone;
       if (!in_database || (keeps_any && !kept)) continue;
     }
