@@ -6,7 +6,6 @@
 #include <algorithm>
 
 #include "base/check.h"
-#include "base/mutant.h"
 #include "raft/impl.h"
 
 namespace kvd::raft {
@@ -186,9 +185,7 @@ void Impl::MaybeCommit() {
   };
   const Index index = JointCommittedOf(conf_, acked);
   // Only entries of the own term are committed by counting; they take the older ones along.
-  if (index == kNoLimit || index <= log_.commit() ||
-      (!log_.Matches(index, term_) && !KVD_MUTANT("commit_old_term_by_count")))
-    return;
+  if (index == kNoLimit || index <= log_.commit() || !log_.Matches(index, term_)) return;
   log_.CommitTo(index);
   Trace(trace::CommitAdvanced{index, term_});
   MaybeStepDown();

@@ -111,7 +111,10 @@ std::string Workload::Value(const Op& op, int n) {
 }
 
 int64_t Workload::SomeLease() {
-  return leases_.empty() ? 0 : leases_[random_.Below(leases_.size())];
+  if (leases_.empty()) return 0;
+  // Mostly one that still lives.
+  size_t recent = random_.Chance(0.7) ? std::min<size_t>(leases_.size(), 20) : leases_.size();
+  return leases_[leases_.size() - 1 - random_.Below(recent)];
 }
 
 void Workload::Fill(Op& op) {
