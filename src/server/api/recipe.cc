@@ -48,13 +48,13 @@ class Recipe::Sink final : public WatchSink {
     for (const base::SharedBytes& piece : pieces) bytes += piece.view();
     WatchResponse response;
     if (!response.ParseFromString(bytes) || (response.created() && !response.canceled())) return;
-    Tell(Error::kOk, std::move(response));
+    Tell(Error::kOk, response);
   }
   size_t queued_bytes() override { return 0; }
   void Finish(absl::StatusCode, std::string_view) override { Tell(Error::kStopped, {}); }
 
  private:
-  void Tell(Error error, WatchResponse response) {
+  void Tell(Error error, const WatchResponse& response) {
     recipe_->executor_.Post([recipe = recipe_, number = number_, told = told_, error, response] {
       if (recipe->watch_number_ == number) told(error, response);
     });
@@ -145,20 +145,21 @@ void Recipe::AwaitDeletes(const std::string& prefix, int64_t revision, absl::Any
   last.set_sort_order(RangeRequest::DESCEND);
   last.set_max_create_revision(revision);
   last.set_limit(1);
-  Get(last, [this, prefix, revision, done = std::move(done)](Error error, RangeResponse response) mutable {
-    if (error != Error::kOk || response.kvs().empty()) return done(error);
-    WatchCreateRequest watch;
-    watch.set_key(response.kvs(0).key());
-    watch.set_start_revision(response.header().revision() + 1);
-    watch.add_filters(WatchCreateRequest::NOPUT);
-    auto waiting = std::make_shared<absl::AnyInvocable<void(Error)>>(std::move(done));
-    Watch(watch, [this, prefix, revision, waiting](Error failed, const WatchResponse& told) {
-      if (failed == Error::kOk && told.events().empty() && !told.canceled()) return;
-      StopWatch();
-      if (failed != Error::kOk) return (*waiting)(failed);
-      AwaitDeletes(prefix, revision, std::move(*waiting));
-    });
-  });
+  Get(last,
+      [this, prefix, revision, done = std::move(done)](Error error, const RangeResponse& response) mutable {
+        if (error != Error::kOk || response.kvs().empty()) return done(error);
+        WatchCreateRequest watch;
+        watch.set_key(response.kvs(0).key());
+        watch.set_start_revision(response.header().revision() + 1);
+        watch.add_filters(WatchCreateRequest::NOPUT);
+        auto waiting = std::make_shared<absl::AnyInvocable<void(Error)>>(std::move(done));
+        Watch(watch, [this, prefix, revision, waiting](Error failed, const WatchResponse& told) {
+          if (failed == Error::kOk && told.events().empty() && !told.canceled()) return;
+          StopWatch();
+          if (failed != Error::kOk) return (*waiting)(failed);
+          AwaitDeletes(prefix, revision, std::move(*waiting));
+        });
+      });
 }
 
 }  // namespace kvd::server

@@ -79,7 +79,7 @@ class Services {
   void HashKv(net::UnaryCall call);
   void Defragment(net::UnaryCall call);
   void MoveLeader(net::UnaryCall call);
-  void Hash(net::UnaryCall call);
+  void Hash(const net::UnaryCall& call);
   void Downgrade(net::UnaryCall call);
   void BeginDowngrade(net::UnaryCall call, const std::string& version, bool enable);
   void SetDowngrade(net::UnaryCall call, DowngradeInfo info);

@@ -20,10 +20,10 @@
 namespace kvd::server {
 namespace {
 
-constexpr size_t kChunkBytes = 32 * 1024;
+constexpr size_t kChunkBytes = size_t{32} * 1024;
 constexpr uint64_t kDigestBytes = 32;
 // No more than this waits for the client.
-constexpr size_t kQueuedBytes = 1024 * 1024;
+constexpr size_t kQueuedBytes = size_t{1} << 20;
 static_assert(kQueuedBytes >= net::FrontDoorOptions{}.stream_high_bytes, "OnWritable must follow");
 
 // One stream. Everything but the callbacks of the front door runs on the background executor.
@@ -115,7 +115,8 @@ class SnapshotStream final : public net::StreamHandler, public std::enable_share
 void Services::RegisterSnapshot(net::FrontDoor& door) {
   door.RegisterServerStream(
       "/etcdserverpb.Maintenance/Snapshot",
-      [this](std::string_view, std::shared_ptr<net::StreamCall> call) -> std::shared_ptr<net::StreamHandler> {
+      [this](std::string_view,
+             const std::shared_ptr<net::StreamCall>& call) -> std::shared_ptr<net::StreamHandler> {
         if (Error error = AdmitStream(*call, true); error != Error::kOk) {
           Finish(*call, error);
           return nullptr;
@@ -124,12 +125,11 @@ void Services::RegisterSnapshot(net::FrontDoor& door) {
         stream->Begin();
         return stream;
       });
-  door.RegisterUnary("/etcdserverpb.Maintenance/Hash",
-                     [this](net::UnaryCall call) { Hash(std::move(call)); });
+  door.RegisterUnary("/etcdserverpb.Maintenance/Hash", [this](const net::UnaryCall& call) { Hash(call); });
 }
 
 // Of every bucket, but for what members hold differently at one revision: how far each has applied its log.
-void Services::Hash(net::UnaryCall call) {
+void Services::Hash(const net::UnaryCall& call) {
   if (!Admit(call)) return;
   node_.background().Post([this, call] {
     std::unique_ptr<storage::StoreImage> image = node_.store().OpenImage();
