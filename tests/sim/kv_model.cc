@@ -61,7 +61,10 @@ etcdserverpb::RangeResponse KvModel::Range(const etcdserverpb::RangeRequest& req
     ++count;
     if (request.count_only() || (request.limit() > 0 && count > request.limit())) continue;
     *answer.add_kvs() = kv;
-    if (request.keys_only()) answer.mutable_kvs()->rbegin()->clear_value();
+    if (request.keys_only()) {  // answered from the index, which knows no leases
+      answer.mutable_kvs()->rbegin()->clear_value();
+      answer.mutable_kvs()->rbegin()->clear_lease();
+    }
   }
   answer.set_count(count);
   answer.set_more(!request.count_only() && request.limit() > 0 && count > request.limit());
