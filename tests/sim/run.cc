@@ -146,7 +146,8 @@ class OneRun {
   void CheckRot() {
     size_t victim = swarm_.seed / 4 % cluster_->size();
     if (!cluster_->alive(victim)) return;
-    uint64_t last = cluster_->node(victim).driver().state().last_index;
+    // What it has applied it has on its disk; what came after may still be on the way there.
+    uint64_t last = cluster_->node(victim).applier().applied_index();
     cluster_->Kill(victim);
     if (!cluster_->RotLog(victim)) return;
     Note(absl::StrCat("a bit of the log of member ", victim, " rots"));
