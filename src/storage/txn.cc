@@ -2,6 +2,8 @@
 //
 // All compares, nested ones included, are evaluated on the state before the transaction and choose the path;
 // then the whole path is checked; then its operations run in order. Nothing can fail once the first has run.
+
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -178,8 +180,16 @@ class Evaluator {
     return r.revision() < view_.compact ? StoreError::kCompacted : StoreError::kNone;
   }
 
+  // Whether an earlier operation on the path deletes the key.
+  bool IsDeleted(std::string_view key) const {
+    return std::any_of(deleted_.begin(), deleted_.end(),
+                       [key](const base::KeyInterval& interval) { return interval.Contains(key); });
+  }
+
   StoreError CheckPut(const pb::PutRequest& p) {
-    if ((p.ignore_value() || p.ignore_lease()) && !store_.FindLive(view_, p.key())) {
+    // The API lets a transaction delete to the open end and put a key there, as etcd's does, whose members
+    // then end when the put finds nothing to keep.
+    if ((p.ignore_value() || p.ignore_lease()) && (IsDeleted(p.key()) || !store_.FindLive(view_, p.key()))) {
       return StoreError::kKeyNotFound;
     }
     return writer_->CheckLease(p.lease());
@@ -196,10 +206,14 @@ class Evaluator {
           KVD_CHECK(writer_ != nullptr, "a put in a transaction that only reads");
           error = CheckPut(op.request_put());
           break;
+        case pb::RequestOp::kRequestDeleteRange:
+          deleted_.push_back(base::KeyInterval::FromRequest(op.request_delete_range().key(),
+                                                            op.request_delete_range().range_end()));
+          break;
         case pb::RequestOp::kRequestTxn:
           error = Check(op.request_txn(), next);
           break;
-        default:
+        case pb::RequestOp::REQUEST_NOT_SET:
           break;
       }
       if (error != StoreError::kNone) return error;
@@ -288,6 +302,7 @@ class Evaluator {
   const View& view_;
   const bool wants_answer_;
   std::vector<bool> path_;
+  std::vector<base::KeyInterval> deleted_;  // by the operations checked so far
 };
 
 }  // namespace

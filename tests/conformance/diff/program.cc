@@ -205,6 +205,30 @@ Compare Generator::Compare() {
   return compare;
 }
 
+// A put that keeps what a delete to the open end, which its transaction may hold besides, has just taken ends
+// a real etcd for good: it refuses while it applies. Such a put names its value and lease.
+bool DeletesToTheOpenEnd(const TxnRequest& txn) {
+  for (const auto* branch : {&txn.success(), &txn.failure()}) {
+    for (const RequestOp& op : *branch) {
+      if (op.has_request_delete_range() && op.request_delete_range().range_end() == std::string(1, '\0'))
+        return true;
+      if (op.has_request_txn() && DeletesToTheOpenEnd(op.request_txn())) return true;
+    }
+  }
+  return false;
+}
+void KeepNothing(TxnRequest* txn) {
+  for (auto* branch : {txn->mutable_success(), txn->mutable_failure()}) {
+    for (RequestOp& op : *branch) {
+      if (op.has_request_put()) {
+        op.mutable_request_put()->set_ignore_value(false);
+        op.mutable_request_put()->set_ignore_lease(false);
+      }
+      if (op.has_request_txn()) KeepNothing(op.mutable_request_txn());
+    }
+  }
+}
+
 TxnRequest Generator::Txn(int depth) {
   TxnRequest txn;
   for (uint64_t i = Pick(3); i > 0; --i) *txn.add_compare() = Compare();
@@ -224,6 +248,7 @@ TxnRequest Generator::Txn(int depth) {
       }  // or no operation at all
     }
   }
+  if (depth == 0 && DeletesToTheOpenEnd(txn)) KeepNothing(&txn);
   return txn;
 }
 

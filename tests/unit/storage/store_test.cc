@@ -290,6 +290,25 @@ TEST_F(StoreTest, Txn_ComparesOnThePreviousState_WritesOneRevision) {
   EXPECT_EQ(recorder_.log, "[2..2] +a=1@2/2/1.0\n[3..3] +a=2@2/3/2.0p +b=@3/3/1.1\n");
 }
 
+// etcd's own members end for good at this transaction; nothing must come of it but an error.
+TEST_F(StoreTest, Txn_KeepsTheValueOfAKeyItDeletes_Refused) {
+  Put("k", "1");
+  pb::TxnRequest t;
+  auto* del = t.add_success()->mutable_request_delete_range();
+  del->set_key("a");
+  del->set_range_end(std::string(1, '\0'));
+  auto* put = t.add_success()->mutable_request_txn()->add_success()->mutable_request_put();
+  put->set_key("k");
+  put->set_ignore_value(true);
+  std::string shown;
+  EXPECT_EQ(Txn(t, &shown).error, StoreError::kKeyNotFound);
+  EXPECT_EQ(Range({.key = "k"}), "k=1@2/2/1 #1") << "nothing of it took effect";
+  put->set_ignore_value(false);
+  put->set_value("2");
+  EXPECT_EQ(Txn(t, &shown).error, StoreError::kNone);
+  EXPECT_EQ(Range({.key = "k"}), "k=2@3/3/1 #1");
+}
+
 TEST_F(StoreTest, Txn_CompareOfAMissingKey) {
   auto holds = [this](pb::Compare::CompareTarget target, pb::Compare::CompareResult result) {
     pb::TxnRequest t;
