@@ -94,9 +94,9 @@ struct Config {
   uint64_t heartbeat_interval_ms = 100;
   uint64_t election_timeout_ms = 1000;
   bool initial_election_tick_advance = true;
-  Urls listen_peer_urls;            // http://localhost:2380
-  Urls listen_client_urls;          // http://localhost:2379
-  Urls listen_client_http_urls;     // empty: HTTP is served on listen_client_urls too
+  Urls listen_peer_urls;         // http://localhost:2380
+  Urls listen_client_urls;       // http://localhost:2379
+  Urls listen_client_http_urls;  // empty: HTTP is served on listen_client_urls too
   bool no_space_auto_disarm = true;
   int64_t quota_backend_bytes = 0;  // 0: etcd's default of 2 GiB; < 0: none
   std::string backend_bbolt_freelist_type = "map";
