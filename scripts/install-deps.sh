@@ -12,7 +12,7 @@ build_packages=(
   libspdlog-dev libfmt-dev libcrypt-dev
   libgtest-dev libgmock-dev libbenchmark-dev
 )
-test_packages=(etcd-server etcd-client nghttp2-client python3 python3-etcd3 curl jq procps nodejs)
+test_packages=(etcd-server etcd-client nghttp2-client python3 python3-etcd3 curl jq procps nodejs npm)
 lint_packages=(clang-format-14 clang-tidy-14)
 fuzz_packages=(clang-14 libclang-rt-14-dev llvm-14)
 
@@ -33,7 +33,7 @@ fi
 missing=()
 for package in "${wanted[@]}"; do
   # A command that is there from elsewhere (a Node.js of the machine's own) counts as its package.
-  case "$package" in nodejs) command -v node > /dev/null && continue ;; python3) command -v python3 > /dev/null && continue ;; esac
+  case "$package" in nodejs) command -v node > /dev/null && continue ;; npm) command -v npm > /dev/null && continue ;; python3) command -v python3 > /dev/null && continue ;; esac
   state=$(dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2> /dev/null || true)
   [[ "$state" == ii* ]] || missing+=("$package")
 done

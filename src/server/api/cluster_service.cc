@@ -12,10 +12,6 @@
 namespace kvd::server {
 namespace {
 
-bool Parse(std::string_view bytes, google::protobuf::MessageLite* message) {
-  return message->ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
-}
-
 // The request's peer URLs, sorted; false if they are not usable ones.
 template <typename Strings>
 bool PeerUrlsOf(const Strings& strings, std::vector<std::string>* out) {

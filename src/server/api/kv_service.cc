@@ -18,10 +18,6 @@ constexpr int64_t kShortList = 256;
 constexpr size_t kSliceKeys = 512;
 constexpr size_t kSliceBytes = 256 * 1024;
 
-bool Parse(std::string_view bytes, google::protobuf::MessageLite* message) {
-  return message->ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
-}
-
 // A long list, put together slice by slice on the connection's thread.
 class LongList : public std::enable_shared_from_this<LongList> {
  public:

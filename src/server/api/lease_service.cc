@@ -13,12 +13,7 @@
 namespace kvd::server {
 namespace {
 
-constexpr std::string_view kRequireLeader = "hasleader";
 constexpr uint64_t kLeaseCost = 64;  // of a grant, for the quota
-
-bool Parse(std::string_view bytes, google::protobuf::MessageLite* message) {
-  return message->ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
-}
 
 // One LeaseKeepAlive stream: renewals are answered in the order they came in.
 class KeepAlive final : public net::StreamHandler, public std::enable_shared_from_this<KeepAlive> {
@@ -90,8 +85,7 @@ void Services::RegisterLease(net::FrontDoor& door) {
                         Finish(*call, error);
                         return nullptr;
                       }
-                      std::optional<std::string_view> require = call->metadata(kRequireLeader);
-                      if (require && *require == "true") guard_->Add(call);
+                      if (RequiresLeader(*call)) guard_->Add(call);
                       return std::make_shared<KeepAlive>(node_, call);
                     });
 }

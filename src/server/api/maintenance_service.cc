@@ -15,10 +15,6 @@
 namespace kvd::server {
 namespace {
 
-bool Parse(std::string_view bytes, google::protobuf::MessageLite* message) {
-  return message->ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
-}
-
 // What etcd calls the quota where none was set.
 constexpr int64_t kDefaultQuota = int64_t{2} << 30;
 

@@ -1,5 +1,7 @@
 #include "server/api/services.h"
 
+#include <google/protobuf/message_lite.h>
+
 #include <utility>
 
 #include "net/grpc_server.h"
@@ -25,6 +27,12 @@ bool IsUtf8(std::string_view text) {
   return true;
 }
 
+template <typename Call>
+bool AsksForLeader(const Call& call) {
+  std::optional<std::string_view> require = call.metadata(kRequireLeader);
+  return require && *require == "true";
+}
+
 }  // namespace
 
 void Fail(const net::UnaryCall& call, Error error) {
@@ -33,6 +41,14 @@ void Fail(const net::UnaryCall& call, Error error) {
 
 void Finish(net::StreamCall& call, Error error) {
   call.Finish(static_cast<net::StatusCode>(ErrorCode(error)), std::string(ErrorText(error)));
+}
+
+bool RequiresLeader(const net::StreamCall& call) {
+  return AsksForLeader(call);
+}
+
+bool Parse(std::string_view bytes, google::protobuf::MessageLite* message) {
+  return message->ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
 }
 
 void FailMalformed(const net::UnaryCall& call) {
@@ -97,8 +113,7 @@ Error Services::Admission(const Call& call, bool learner_may) const {
   if (std::optional<std::string_view> version = call.metadata(kClientVersion); version && !IsUtf8(*version)) {
     return Error::kInvalidClientApiVersion;
   }
-  std::optional<std::string_view> require = call.metadata(kRequireLeader);
-  if (require && *require == "true" && !node_.has_leader()) return Error::kNoLeader;
+  if (AsksForLeader(call) && !node_.has_leader()) return Error::kNoLeader;
   return Error::kOk;
 }
 

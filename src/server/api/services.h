@@ -13,6 +13,9 @@
 #include "net/grpc_call.h"
 #include "server/node/node.h"
 
+namespace google::protobuf {
+class MessageLite;
+}
 namespace kvd::base {
 class FileSystem;
 }
@@ -103,6 +106,10 @@ class Services {
 // Fails a call with the table's code and text.
 void Fail(const net::UnaryCall& call, Error error);
 void Finish(net::StreamCall& call, Error error);
+// The client wants to be served only while there is a leader.
+bool RequiresLeader(const net::StreamCall& call);
+// False for bytes that are no such message.
+bool Parse(std::string_view bytes, google::protobuf::MessageLite* message);
 // For locks and elections, whose errors carry no code of their own.
 void FailRecipe(const net::UnaryCall& call, Error error);
 // For a request that is no message of its type.

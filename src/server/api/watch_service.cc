@@ -9,8 +9,6 @@
 namespace kvd::server {
 namespace {
 
-constexpr std::string_view kRequireLeader = "hasleader";
-
 // What the hub has to say goes into the gRPC stream.
 class Sink final : public WatchSink {
  public:
@@ -54,8 +52,7 @@ void Services::RegisterWatch(net::FrontDoor& door) {
                         Finish(*call, error);
                         return nullptr;
                       }
-                      std::optional<std::string_view> require = call->metadata(kRequireLeader);
-                      if (require && *require == "true") guard_->Add(call);
+                      if (RequiresLeader(*call)) guard_->Add(call);
                       auto stream = node_.watch_hub().Open(std::make_shared<Sink>(call));
                       return std::make_shared<Handler>(call, std::move(stream));
                     });
