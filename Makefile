@@ -33,8 +33,10 @@ lint: $(BUILD)/build.ninja
 format:
 	scripts/lint.sh --fix
 
+# Beside a real etcd: a selection of about ten minutes, or everything: make bench FULL=1
 bench: build
-	bench/run.sh
+	scripts/install-deps.sh test
+	/usr/bin/python3 bench/cluster/run.py $(if $(FULL),--full)
 
 soak: build
 	tests/sim/soak.sh $(BUILD)/bin $(SEEDS) $(FIRST)

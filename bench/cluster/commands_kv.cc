@@ -30,6 +30,18 @@ Report Measured(Setup& setup, Traffic& traffic) {
   return report;
 }
 
+// One object for each window.
+std::string Series(const std::vector<Load::Window>& windows) {
+  std::string list;
+  for (const Load::Window& window : windows) {
+    Report part;
+    part.Number("operations", static_cast<double>(window.operations)).Number("seconds", window.seconds);
+    part.Latencies("", window.latency);
+    list += (list.empty() ? "" : ", ") + part.Line();
+  }
+  return "[" + list + "]";
+}
+
 }  // namespace
 
 Setup::Setup(Options& options, int default_connections, int default_streams)
@@ -73,33 +85,30 @@ Report RunFill(Options& options) {
   Setup setup(options);
   const auto keys = static_cast<uint64_t>(options.Number("keys", 100'000));
   const auto value_bytes = static_cast<size_t>(options.Number("value", 256));
+  const auto batch = static_cast<uint64_t>(std::max<int64_t>(1, options.Number("batch", 1)));
   const double series_seconds = options.Real("series", 0);
   RefuseUnknown(options);
 
-  PutTraffic traffic(setup.random, keys, KeyOrder::kSequential, value_bytes);
+  PutTraffic puts(setup.random, keys, KeyOrder::kSequential, value_bytes);
+  TxnTraffic transactions(setup.random, keys, KeyOrder::kSequential, static_cast<int>(batch), value_bytes);
+  Traffic& traffic = batch == 1 ? static_cast<Traffic&>(puts) : transactions;
   auto connections = setup.Connect(setup.connections);
   Load load(setup.loop, traffic,
             {.connections = &connections,
              .streams = setup.streams,
              .rate = setup.rate,
-             .limit = keys,
+             .limit = (keys + batch - 1) / batch,
              .servers = &setup.servers});
   setup.servers.ResetPeaks();
   load.Start();
   std::vector<Load::Window> series;
+  const Load::Window all = load.MeasureAll(series_seconds, &series);
   Report report;
-  ReportWindow(load.MeasureAll(series_seconds, &series), &report);
-  report.Number("revision", static_cast<double>(traffic.last_revision()));
-  if (series_seconds > 0) {
-    std::string list;
-    for (const Load::Window& window : series) {
-      Report part;
-      part.Number("operations", static_cast<double>(window.operations)).Number("seconds", window.seconds);
-      part.Latencies("", window.latency);
-      list += (list.empty() ? "" : ", ") + part.Line();
-    }
-    report.Raw("series", "[" + list + "]");
-  }
+  ReportWindow(all, &report);
+  report.Number("keys_per_second", static_cast<double>(keys) / all.seconds);
+  report.Number("revision",
+                static_cast<double>(batch == 1 ? puts.last_revision() : transactions.last_revision()));
+  if (series_seconds > 0) report.Raw("series", Series(series));
   return report;
 }
 
@@ -129,7 +138,7 @@ Report RunTxn(Options& options) {
   const auto value_bytes = static_cast<size_t>(options.Number("value", 256));
   const auto operations = static_cast<int>(options.Number("operations", 100));
   RefuseUnknown(options);
-  TxnTraffic traffic(setup.random, keys, operations, value_bytes);
+  TxnTraffic traffic(setup.random, keys, KeyOrder::kRandom, operations, value_bytes);
   return Measured(setup, traffic);
 }
 

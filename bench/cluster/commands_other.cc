@@ -97,6 +97,7 @@ Report RunKeepAlive(Options& options) {
 
   auto connections = setup.Connect(setup.connections);
   std::vector<std::unique_ptr<Renewals>> streams;
+  streams.reserve(static_cast<size_t>(setup.connections) * static_cast<size_t>(setup.streams));
   for (int i = 0; i < setup.connections * setup.streams; ++i) {
     streams.push_back(std::make_unique<Renewals>(*connections[static_cast<size_t>(i % setup.connections)],
                                                  shared, outstanding));

@@ -93,7 +93,7 @@ struct Connection::Callbacks {
                              nghttp2_data_source* source, void*) {
     Call* call = static_cast<Call*>(source->ptr);
     const size_t n = std::min(length, call->out_.size() - call->out_at_);
-    std::memcpy(buffer, call->out_.data() + call->out_at_, n);
+    std::copy_n(call->out_.data() + call->out_at_, n, reinterpret_cast<char*>(buffer));
     call->out_at_ += n;
     const bool empty = call->out_at_ == call->out_.size();
     if (empty && call->half_close_) {

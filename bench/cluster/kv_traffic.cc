@@ -42,17 +42,19 @@ bool GetTraffic::Accept(Slot&, std::string_view message) {
   return kv && kv->is_bytes && kv->bytes.size() > value_bytes_ + kKeyPrefix.size();
 }
 
-TxnTraffic::TxnTraffic(base::Random random, uint64_t keys, int operations, size_t value_bytes)
+TxnTraffic::TxnTraffic(base::Random random, uint64_t keys, KeyOrder order, int operations, size_t value_bytes)
     : random_(random.Split("keys")),
       keys_(keys),
+      order_(order),
       operations_(operations),
       values_(random.Split("values"), value_bytes) {}
 
 void TxnTraffic::Prepare(Slot& slot) {
   slot.path = &method::kTxn;
   transaction_.Clear();
-  // A key may be put only once in a transaction: a run of neighbours from a random one.
-  const uint64_t first = random_.Below(keys_);
+  // A key may be put only once in a transaction: a run of neighbours.
+  const uint64_t first = order_ == KeyOrder::kRandom ? random_.Below(keys_) : next_;
+  next_ += static_cast<uint64_t>(operations_);
   for (int i = 0; i < operations_; ++i) {
     const std::string put = PutMessage(KeyOf((first + static_cast<uint64_t>(i)) % keys_), values_.Next());
     transaction_.Bytes(2, Encoder().Bytes(2, put).str());
@@ -61,6 +63,7 @@ void TxnTraffic::Prepare(Slot& slot) {
 }
 
 bool TxnTraffic::Accept(Slot&, std::string_view message) {
+  last_revision_ = std::max(last_revision_, HeaderRevision(message));
   Reader reader(message);
   int responses = 0;
   bool succeeded = false;

@@ -50,19 +50,23 @@ class GetTraffic final : public Traffic {
   PatchedRequest template_;
 };
 
-// Transactions of `operations` puts to random keys.
+// Transactions of `operations` puts to neighbouring keys.
 class TxnTraffic final : public Traffic {
  public:
-  TxnTraffic(base::Random random, uint64_t keys, int operations, size_t value_bytes);
+  TxnTraffic(base::Random random, uint64_t keys, KeyOrder order, int operations, size_t value_bytes);
   void Prepare(Slot& slot) override;
   bool Accept(Slot& slot, std::string_view message) override;
+  int64_t last_revision() const { return last_revision_; }
 
  private:
   base::Random random_;
   const uint64_t keys_;
+  const KeyOrder order_;
   const int operations_;
   ValueSource values_;
   Encoder transaction_;
+  uint64_t next_ = 0;
+  int64_t last_revision_ = 0;
 };
 
 class LeaseGrantTraffic final : public Traffic {

@@ -24,7 +24,8 @@ struct Command {
 
 const std::map<std::string, Command>& Commands() {
   static const std::map<std::string, Command> commands = {
-      {"fill", {kvd::bench::RunFill, "each key once, in order: --keys --value [--series SECONDS]"}},
+      {"fill",
+       {kvd::bench::RunFill, "each key once, in order: --keys --value [--batch N] [--series SECONDS]"}},
       {"put", {kvd::bench::RunPut, "--keys --value [--sequential]"}},
       {"get", {kvd::bench::RunGet, "--keys --value [--serializable]"}},
       {"txn", {kvd::bench::RunTxn, "transactions of puts: --keys --value --operations"}},

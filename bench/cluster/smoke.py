@@ -22,7 +22,7 @@ RUNS = [
     ("put", [*SMALL, *BRIEF], "operations"),
     ("put", [*SMALL, *BRIEF, "--sequential", "--rate", "200"], "operations"),
     ("put", ["--keys", str(KEYS), "--value", "65536", *BRIEF, "--connections", "2", "--streams", "2"], "operations"),
-    ("fill", SMALL, "operations"),
+    ("fill", [*SMALL, "--batch", "64"], "operations"),
     ("get", [*SMALL, *BRIEF], "operations"),
     ("get", [*SMALL, *BRIEF, "--serializable"], "operations"),
     ("txn", [*SMALL, *BRIEF, "--operations", "100"], "operations"),
