@@ -6,7 +6,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib import testing
-from lib.cluster import Cluster, clean_environment, free_port
+from lib.cluster import Cluster, clean_environment, die_with_parent, free_port
 
 # Reads, wrong requests and wrong words: they leave the store as it is, so both programs can ask one after the other.
 COMMANDS = [
@@ -21,6 +21,11 @@ COMMANDS = [
     ["lease", "timetolive", "123456"], ["lease", "timetolive"], ["lease", "timetolive", "zz"], ["lease", "grant"],
     ["lease", "grant", "x"], ["lease", "revoke", "123456"], ["lease", "keep-alive", "--once", "123456"],
     ["lease", "list"], ["lease", "timetolive", "LEASE", "--keys"], ["compaction"], ["compaction", "100000"],
+    ["member", "add"], ["member", "add", "x"], ["member", "add", "x", "http://127.0.0.1:1"],
+    ["member", "add", "x", "--peer-urls=bad"], ["member", "remove"], ["member", "remove", "zz"], ["member", "remove", "123"],
+    ["member", "update", "123"], ["member", "update", "123", "--peer-urls=http://127.0.0.1:1"],
+    ["member", "promote", "123"], ["move-leader"], ["move-leader", "zz"], ["move-leader", "123"], ["snapshot", "save"],
+    ["lock"], ["lock", "l", "true"], ["lock", "l", "false"], ["elect"], ["elect", "x"], ["elect", "x", "y", "-l"],
     ["member", "list"], ["alarm", "list"], ["endpoint", "health"], ["endpoint", "hashkv"], ["endpoint", "status"],
 ]
 INPUTS = [
@@ -54,7 +59,7 @@ def compare(kvctl, cluster, lease):
     differences = 0
     for output in FORMATS:
         for words, stdin in [(c, "") for c in COMMANDS] + [(["txn"], text) for text in INPUTS] + [(["txn", "-i"], INPUTS[0])]:
-            if output in NEWER.get(words[0], ()) and words[1] in ("status", "hashkv", "list"):
+            if output in NEWER.get(words[0], ()) and words[1:2] and words[1] in ("status", "hashkv", "list"):
                 continue
             if output == "fields" and "--hex" in words:
                 continue
@@ -71,6 +76,75 @@ def compare(kvctl, cluster, lease):
                 differences += 1
                 print(f"{' '.join(words)} {stdin!r}\n  etcdctl: {expected}\n  kvctl:   {actual}")
     assert differences == 0, f"{differences} commands differ"
+
+
+def changes(kvctl, cluster):
+    """What changes the cluster, by each program in turn; IDs, sizes and times differ."""
+    def unstarted():
+        listed = run(kvctl, cluster.endpoints, ["member", "list"])[0].splitlines()
+        return next((line.split(",")[0] for line in listed if "unstarted" in line), "")
+
+    self_id = run(kvctl, cluster.endpoints, ["member", "list"])[0].split(",")[0]
+    backup = os.path.join(cluster.directory, "backup.db")
+    commands = ["member add l --learner --peer-urls=http://127.0.0.1:1", "member add m --learner --peer-urls=http://127.0.0.1:2",
+                "member update ID --peer-urls=http://127.0.0.1:3", "member update ID --peer-urls=http://127.0.0.1:3 -w json",
+                "member update ID --peer-urls=http://127.0.0.1:3 -w fields", "member update ID --peer-urls=http://127.0.0.1:3 -w table",
+                "member remove ID", "member add l --learner --peer-urls=http://127.0.0.1:4 -w json", "member remove ID -w json",
+                f"move-leader {self_id}", f"move-leader {self_id} -w json", f"move-leader {self_id} -w fields", "defrag",
+                f"snapshot save {backup}"]
+    seen = []
+    for program in ("etcdctl", kvctl):
+        results = []
+        for command in commands:
+            out, err, code = run(program, cluster.endpoints, command.replace("ID", unstarted()).split())
+            # 3.6 says that a learner was added, how long it took and which version saved the backup.
+            out = out.replace("added as learner to", "added to")
+            out = re.sub(r"\. took \S+|\nServer version \S+", "", out)
+            out = re.sub(r'\b[0-9a-f]{14,16}\b|"(ID|member_id)":\d+', "ID", out)
+            # The members come in the order of their IDs.
+            results.append((command, sorted(re.split(r'[\[\]{},"]', out)), err, code))
+        seen.append(results)
+    for expected, actual in zip(*seen):
+        assert expected == actual, f"etcdctl: {expected}\nkvctl:   {actual}"
+    for output in ("simple", "json", "table", "fields"):
+        expected, actual = (run(p, cluster.endpoints, ["snapshot", "status", backup, "-w", output]) for p in ("etcdctl", kvctl))
+        assert expected == actual, f"etcdctl: {expected}\nkvctl:   {actual}"
+
+
+def locks(kvctl, cluster):
+    """A second holder waits for the first; the holder's key is shown; a signal ends it and frees the lock."""
+    def start(*words):
+        return subprocess.Popen([kvctl, "--endpoints", cluster.endpoints, *words], stdout=subprocess.PIPE, text=True,
+                                env=clean_environment(), preexec_fn=die_with_parent)
+
+    holder = start("lock", "mutex")
+    try:
+        assert holder.stdout.readline().startswith("mutex/")
+        waiter = start("lock", "mutex", "sh", "--", "-c", "echo $ETCD_LOCK_KEY $ETCD_LOCK_REV")
+        try:
+            assert waiter.poll() is None
+            holder.terminate()
+            assert holder.wait(20) == 0
+            assert re.match(r"mutex/[0-9a-f]+ \d+$", waiter.stdout.readline().strip())
+            assert waiter.wait(20) == 0
+        finally:
+            waiter.kill()
+            waiter.communicate()
+    finally:
+        holder.kill()
+        holder.communicate()
+    listener, leader = start("elect", "-l", "office"), start("elect", "office", "first")
+    try:
+        assert leader.stdout.readline().startswith("office/") and leader.stdout.readline() == "first\n"
+        assert listener.stdout.readline().startswith("office/") and listener.stdout.readline() == "first\n"
+        leader.terminate()
+        assert leader.wait(20) == 0
+        listener.terminate()
+        assert listener.wait(20) == 0
+    finally:
+        for process in (listener, leader):
+            process.kill()
+            process.communicate()
 
 
 def failover(kvctl, cluster):
@@ -116,6 +190,9 @@ def main():
         cluster.etcdctl("put", "leased", "v", "--lease", lease)
         compare(kvctl, cluster, lease)
         testing.step("the same output as etcdctl's")
+        changes(kvctl, cluster)
+        locks(kvctl, cluster)
+        testing.step("members, leadership, backups, locks and elections")
         failover(kvctl, cluster)
         testing.step("failover")
     with Cluster(args.implementation, 3) as cluster:

@@ -16,7 +16,8 @@ namespace {
 
 std::vector<CommandEntry> AllCommands() {
   std::vector<CommandEntry> all;
-  for (auto* group : {&KvCommands, &TxnCommands, &WatchCommands, &LeaseCommands, &ClusterCommands,
+  for (auto* group : {&KvCommands, &TxnCommands, &WatchCommands, &LeaseCommands, &AlarmCommands,
+                      &MemberCommands, &MemberWalkCommands, &LeaderCommands, &SnapshotCommands, &LockCommands,
                       &EndpointCommands, &VersionCommands}) {
     for (CommandEntry& entry : group()) all.push_back(std::move(entry));
   }

@@ -74,7 +74,12 @@ std::vector<CommandEntry> KvCommands();
 std::vector<CommandEntry> TxnCommands();
 std::vector<CommandEntry> WatchCommands();
 std::vector<CommandEntry> LeaseCommands();
-std::vector<CommandEntry> ClusterCommands();
+std::vector<CommandEntry> AlarmCommands();
+std::vector<CommandEntry> MemberCommands();
+std::vector<CommandEntry> MemberWalkCommands();
+std::vector<CommandEntry> LeaderCommands();
+std::vector<CommandEntry> SnapshotCommands();
+std::vector<CommandEntry> LockCommands();
 std::vector<CommandEntry> EndpointCommands();
 std::vector<CommandEntry> VersionCommands();
 

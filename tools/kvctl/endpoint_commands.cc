@@ -5,6 +5,7 @@
 #include "absl/time/clock.h"
 #include "base/strings.h"
 #include "command.h"
+#include "endpoint_command.h"
 #include "etcdserverpb/rpc.grpc.pb.h"
 
 namespace kvd::ctl {
@@ -12,36 +13,6 @@ namespace {
 
 using etcdserverpb::KV;
 using etcdserverpb::Maintenance;
-
-// What they share: --cluster, and the endpoints that it means.
-class EndpointCommand : public Command {
- public:
-  void DefineFlags(FlagSet& flags) override {
-    flags.Bool("cluster", &cluster_, "all client addresses of the members, not --endpoints");
-  }
-
- protected:
-  Exit Endpoints(Session& session, std::vector<std::string>* endpoints) const {
-    if (!cluster_) {
-      *endpoints = session.client().endpoints();
-      return Success();
-    }
-    etcdserverpb::MemberListResponse response;
-    const grpc::Status status = session.client().Call(
-        &etcdserverpb::Cluster::Stub::MemberList, etcdserverpb::MemberListRequest(), &response, Retry::kRead);
-    if (!status.ok()) {
-      return Fail(kExitError, base::StrCat("failed to fetch endpoints from etcd cluster member list: ",
-                                           ErrorText(status)));
-    }
-    for (const auto& member : response.members()) {
-      endpoints->insert(endpoints->end(), member.clienturls().begin(), member.clienturls().end());
-    }
-    return Success();
-  }
-
- private:
-  bool cluster_ = false;
-};
 
 // Each endpoint serves a linearizable read, all of them asked at once, and has no alarm.
 class HealthCommand final : public EndpointCommand {
@@ -184,6 +155,28 @@ class HashKvCommand final : public EndpointCommand {
 };
 
 }  // namespace
+
+void EndpointCommand::DefineFlags(FlagSet& flags) {
+  flags.Bool("cluster", &cluster_, "all client addresses of the members, not --endpoints");
+}
+
+Exit EndpointCommand::Endpoints(Session& session, std::vector<std::string>* endpoints) const {
+  if (!cluster_) {
+    *endpoints = session.client().endpoints();
+    return Success();
+  }
+  etcdserverpb::MemberListResponse response;
+  const grpc::Status status = session.client().Call(
+      &etcdserverpb::Cluster::Stub::MemberList, etcdserverpb::MemberListRequest(), &response, Retry::kRead);
+  if (!status.ok()) {
+    return Fail(kExitError,
+                base::StrCat("failed to fetch endpoints from etcd cluster member list: ", ErrorText(status)));
+  }
+  for (const auto& member : response.members()) {
+    endpoints->insert(endpoints->end(), member.clienturls().begin(), member.clienturls().end());
+  }
+  return Success();
+}
 
 std::vector<CommandEntry> EndpointCommands() {
   return {

@@ -12,9 +12,10 @@ using etcdserverpb::ResponseOp;
 using mvccpb::KeyValue;
 
 // One `"Name" : value` a line.
-class FieldsPrinter final : public Printer {
+class FieldsPrinter final : public PartialPrinter {
  public:
-  FieldsPrinter(const PrintOptions& options, std::ostream& out) : options_(options), out_(out) {}
+  FieldsPrinter(const PrintOptions& options, std::ostream& out)
+      : PartialPrinter("fields"), options_(options), out_(out) {}
 
   Exit Put(const etcdserverpb::PutResponse& response) override {
     Header(response.header());
@@ -170,6 +171,14 @@ class FieldsPrinter final : public Printer {
       Plain("AlarmType", etcdserverpb::AlarmType_Name(alarm.alarm()));
       out_ << "\n";
     }
+    return Success();
+  }
+
+  Exit Snapshot(const SnapshotFacts& facts) override {
+    Number("Hash", facts.hash);
+    Number("Revision", facts.revision);
+    Number("Keys", facts.total_keys);
+    Number("Size", facts.total_bytes);
     return Success();
   }
 

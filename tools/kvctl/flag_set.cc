@@ -55,6 +55,20 @@ absl::StatusOr<int64_t> ParseGoInt(std::string_view text, int base) {
   return value;
 }
 
+absl::StatusOr<uint64_t> ParseGoHex(std::string_view text) {
+  uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, 16);
+  if (end != text.data() + text.size() || error == std::errc::invalid_argument) {
+    return absl::InvalidArgumentError(
+        base::StrCat("strconv.ParseUint: parsing ", Quote(text), ": invalid syntax"));
+  }
+  if (error == std::errc::result_out_of_range) {
+    return absl::InvalidArgumentError(
+        base::StrCat("strconv.ParseUint: parsing ", Quote(text), ": value out of range"));
+  }
+  return value;
+}
+
 void FlagSet::Add(std::string_view name, char shorthand, Type type, void* target, std::string_view help) {
   Flag flag{std::string(name), shorthand, type, target, std::string(help), ""};
   flag.default_text = Text(flag);

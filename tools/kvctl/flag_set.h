@@ -68,5 +68,7 @@ class FlagSet {
 
 // Go's strconv.ParseInt(text, base, 64) with its error texts.
 absl::StatusOr<int64_t> ParseGoInt(std::string_view text, int base);
+// strconv.ParseUint(text, 16, 64), for the IDs of members.
+absl::StatusOr<uint64_t> ParseGoHex(std::string_view text);
 
 }  // namespace kvd::ctl

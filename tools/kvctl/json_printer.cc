@@ -93,12 +93,27 @@ class JsonPrinter final : public Printer {
     return Line(WithHeader(response.header(), base::StrCat("\"leases\":[", leases, "]")));
   }
 
-  Exit MemberList(const etcdserverpb::MemberListResponse& response) override {
+  Exit MemberAdd(const etcdserverpb::MemberAddResponse& response) override {
     if (!options_.hex) return Whole(response);
-    const std::string members =
-        absl::StrJoin(response.members(), ",",
-                      [](std::string* to, const Member& member) { to->append(HexMember(member)); });
-    return Line(base::StrCat("{\"header\":", HexHeader(response.header()), ",\"members\":[", members, "]}"));
+    return Line(base::StrCat("{\"header\":", HexHeader(response.header()),
+                             ",\"member\":", HexMember(response.member()), ",", HexMembers(response), "}"));
+  }
+  Exit MemberRemove(uint64_t, const etcdserverpb::MemberRemoveResponse& response) override {
+    return Members(response);
+  }
+  Exit MemberUpdate(uint64_t, const etcdserverpb::MemberUpdateResponse& response) override {
+    return Members(response);
+  }
+  Exit MemberPromote(uint64_t, const etcdserverpb::MemberPromoteResponse& response) override {
+    return Members(response);
+  }
+  Exit MemberList(const etcdserverpb::MemberListResponse& response) override { return Members(response); }
+  Exit MoveLeader(uint64_t, uint64_t, const etcdserverpb::MoveLeaderResponse& response) override {
+    return Whole(response);
+  }
+  Exit Snapshot(const SnapshotFacts& facts) override {
+    return Line(base::StrCat("{\"hash\":", facts.hash, ",\"revision\":", facts.revision,
+                             ",\"totalKey\":", facts.total_keys, ",\"totalSize\":", facts.total_bytes, "}"));
   }
 
   Exit Health(const std::vector<EndpointHealth>& list) override {
@@ -125,6 +140,21 @@ class JsonPrinter final : public Printer {
   }
 
  private:
+  template <typename Response>
+  static std::string HexMembers(const Response& response) {
+    return base::StrCat(
+        "\"members\":[",
+        absl::StrJoin(response.members(), ",",
+                      [](std::string* to, const Member& member) { to->append(HexMember(member)); }),
+        "]");
+  }
+
+  template <typename Response>
+  Exit Members(const Response& response) {
+    if (!options_.hex) return Whole(response);
+    return Line(base::StrCat("{\"header\":", HexHeader(response.header()), ",", HexMembers(response), "}"));
+  }
+
   Exit Line(std::string_view json) {
     out_ << json << "\n";
     return Success();

@@ -5,6 +5,7 @@
 #include "command.h"
 #include "etcdserverpb/rpc.grpc.pb.h"
 #include "kv_requests.h"
+#include "lease_session.h"
 
 namespace kvd::ctl {
 namespace {
@@ -90,31 +91,10 @@ class KeepAliveCommand final : public Command {
   }
 
  private:
-  // One renewal on a stream of its own, so that it has a deadline.
-  static grpc::Status Renew(Client& client, absl::Time deadline, int64_t id,
-                            etcdserverpb::LeaseKeepAliveResponse* response) {
-    const auto channel = client.Connect(deadline);
-    if (!channel.ok()) return {grpc::StatusCode::DEADLINE_EXCEEDED, "context deadline exceeded"};
-    grpc::ClientContext context;
-    context.set_deadline(absl::ToChronoTime(deadline));
-    if (absl::Status status = client.Prepare(context); !status.ok()) {
-      return {grpc::StatusCode::UNAUTHENTICATED, std::string(status.message())};
-    }
-    const auto stream = Lease::NewStub(*channel)->LeaseKeepAlive(&context);
-    etcdserverpb::LeaseKeepAliveRequest request;
-    request.set_id(id);
-    if (stream->Write(request) && stream->Read(response)) {
-      context.TryCancel();
-      return grpc::Status::OK;
-    }
-    client.Skip();
-    return stream->Finish();
-  }
-
   static Exit Once(Session& session, int64_t id) {
     etcdserverpb::LeaseKeepAliveResponse response;
     const grpc::Status status =
-        Renew(session.client(), absl::Now() + session.options().command_timeout, id, &response);
+        RenewLease(session.client(), absl::Now() + session.options().command_timeout, id, &response);
     if (!status.ok()) return FailedCall(status, kExitBadConnection);
     if (response.ttl() <= 0) return Fail(kExitBadConnection, "etcdserver: requested lease not found");
     return session.printer().KeepAlive(response);
@@ -125,7 +105,7 @@ class KeepAliveCommand final : public Command {
     absl::Time expiry = absl::Now() + session.options().command_timeout;
     while (absl::Now() < expiry) {
       etcdserverpb::LeaseKeepAliveResponse response;
-      const grpc::Status status = Renew(session.client(), expiry, id, &response);
+      const grpc::Status status = RenewLease(session.client(), expiry, id, &response);
       if (!status.ok()) {
         absl::SleepFor(absl::Milliseconds(500));
         continue;

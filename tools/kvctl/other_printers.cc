@@ -11,6 +11,7 @@ class TablePrinter final : public PartialPrinter {
   Exit MemberList(const etcdserverpb::MemberListResponse& response) override {
     return Table(MemberHeader(), MemberRows(response));
   }
+  Exit Snapshot(const SnapshotFacts& facts) override { return Table(SnapshotHeader(), {SnapshotRow(facts)}); }
   Exit Health(const std::vector<EndpointHealth>& list) override {
     return Table(HealthHeader(), HealthRows(list));
   }
@@ -40,7 +41,20 @@ class ProtobufPrinter final : public PartialPrinter {
   Exit Del(const etcdserverpb::DeleteRangeResponse& response) override { return Bytes(response); }
   Exit Txn(const etcdserverpb::TxnResponse& response) override { return Bytes(response); }
   Exit Revoke(int64_t, const etcdserverpb::LeaseRevokeResponse& response) override { return Bytes(response); }
+  Exit MemberAdd(const etcdserverpb::MemberAddResponse& response) override { return Bytes(response); }
+  Exit MemberRemove(uint64_t, const etcdserverpb::MemberRemoveResponse& response) override {
+    return Bytes(response);
+  }
+  Exit MemberUpdate(uint64_t, const etcdserverpb::MemberUpdateResponse& response) override {
+    return Bytes(response);
+  }
+  Exit MemberPromote(uint64_t, const etcdserverpb::MemberPromoteResponse& response) override {
+    return Bytes(response);
+  }
   Exit MemberList(const etcdserverpb::MemberListResponse& response) override { return Bytes(response); }
+  Exit MoveLeader(uint64_t, uint64_t, const etcdserverpb::MoveLeaderResponse& response) override {
+    return Bytes(response);
+  }
   Exit Alarm(const etcdserverpb::AlarmResponse& response) override { return Bytes(response); }
   Exit Watch(const etcdserverpb::WatchResponse& response) override {
     for (const mvccpb::Event& event : response.events()) (void)Bytes(event);

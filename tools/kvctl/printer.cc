@@ -47,6 +47,15 @@ std::vector<Row> MemberRows(const etcdserverpb::MemberListResponse& response) {
   return rows;
 }
 
+Row SnapshotHeader() {
+  return {"hash", "revision", "total keys", "total size"};
+}
+
+Row SnapshotRow(const SnapshotFacts& facts) {
+  return {base::StrCat(absl::Hex(facts.hash)), base::StrCat(facts.revision), base::StrCat(facts.total_keys),
+          HumanBytes(facts.total_bytes)};
+}
+
 Row HealthHeader() {
   return {"endpoint", "health", "took", "error"};
 }

@@ -33,6 +33,14 @@ struct EndpointHashKv {
   etcdserverpb::HashKVResponse response;
 };
 
+// What a backup holds.
+struct SnapshotFacts {
+  uint32_t hash = 0;  // of every bucket's name, keys and values
+  int64_t revision = 0;
+  int64_t total_keys = 0;  // of all buckets
+  uint64_t total_bytes = 0;
+};
+
 // Each function prints, or returns kExitBadFeature where the format has no form for the response.
 class Printer {
  public:
@@ -50,11 +58,17 @@ class Printer {
   virtual Exit TimeToLive(const etcdserverpb::LeaseTimeToLiveResponse& response, bool with_keys) = 0;
   virtual Exit Leases(const etcdserverpb::LeaseLeasesResponse& response) = 0;
 
+  virtual Exit MemberAdd(const etcdserverpb::MemberAddResponse& response) = 0;
+  virtual Exit MemberRemove(uint64_t id, const etcdserverpb::MemberRemoveResponse& response) = 0;
+  virtual Exit MemberUpdate(uint64_t id, const etcdserverpb::MemberUpdateResponse& response) = 0;
+  virtual Exit MemberPromote(uint64_t id, const etcdserverpb::MemberPromoteResponse& response) = 0;
   virtual Exit MemberList(const etcdserverpb::MemberListResponse& response) = 0;
+  virtual Exit MoveLeader(uint64_t from, uint64_t to, const etcdserverpb::MoveLeaderResponse& response) = 0;
   virtual Exit Health(const std::vector<EndpointHealth>& list) = 0;
   virtual Exit Status(const std::vector<EndpointStatus>& list) = 0;
   virtual Exit HashKv(const std::vector<EndpointHashKv>& list) = 0;
   virtual Exit Alarm(const etcdserverpb::AlarmResponse& response) = 0;
+  virtual Exit Snapshot(const SnapshotFacts& facts) = 0;
 };
 
 struct PrintOptions {

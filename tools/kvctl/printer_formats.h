@@ -16,6 +16,8 @@ std::unique_ptr<Printer> MakeProtobufPrinter(std::ostream& out);
 
 Row MemberHeader();
 std::vector<Row> MemberRows(const etcdserverpb::MemberListResponse& response);
+Row SnapshotHeader();
+Row SnapshotRow(const SnapshotFacts& facts);
 Row HealthHeader();
 std::vector<Row> HealthRows(const std::vector<EndpointHealth>& list);
 Row StatusHeader();
@@ -38,11 +40,19 @@ class PartialPrinter : public Printer {
   Exit KeepAlive(const etcdserverpb::LeaseKeepAliveResponse&) override { return Unsupported(); }
   Exit TimeToLive(const etcdserverpb::LeaseTimeToLiveResponse&, bool) override { return Unsupported(); }
   Exit Leases(const etcdserverpb::LeaseLeasesResponse&) override { return Unsupported(); }
+  Exit MemberAdd(const etcdserverpb::MemberAddResponse&) override { return Unsupported(); }
+  Exit MemberRemove(uint64_t, const etcdserverpb::MemberRemoveResponse&) override { return Unsupported(); }
+  Exit MemberUpdate(uint64_t, const etcdserverpb::MemberUpdateResponse&) override { return Unsupported(); }
+  Exit MemberPromote(uint64_t, const etcdserverpb::MemberPromoteResponse&) override { return Unsupported(); }
   Exit MemberList(const etcdserverpb::MemberListResponse&) override { return Unsupported(); }
+  Exit MoveLeader(uint64_t, uint64_t, const etcdserverpb::MoveLeaderResponse&) override {
+    return Unsupported();
+  }
   Exit Health(const std::vector<EndpointHealth>&) override { return Unsupported(); }
   Exit Status(const std::vector<EndpointStatus>&) override { return Unsupported(); }
   Exit HashKv(const std::vector<EndpointHashKv>&) override { return Unsupported(); }
   Exit Alarm(const etcdserverpb::AlarmResponse&) override { return Unsupported(); }
+  Exit Snapshot(const SnapshotFacts&) override { return Unsupported(); }
 
  private:
   Exit Unsupported() const { return Fail(kExitBadFeature, format_ + " not supported as output format"); }

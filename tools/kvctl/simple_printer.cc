@@ -82,9 +82,27 @@ class SimplePrinter final : public Printer {
     return Success();
   }
 
+  Exit MemberAdd(const etcdserverpb::MemberAddResponse& response) override {
+    return Change(response.member().id(), response.member().islearner() ? "added as learner to" : "added to",
+                  response.header());
+  }
+  Exit MemberRemove(uint64_t id, const etcdserverpb::MemberRemoveResponse& response) override {
+    return Change(id, "removed from", response.header());
+  }
+  Exit MemberUpdate(uint64_t id, const etcdserverpb::MemberUpdateResponse& response) override {
+    return Change(id, "updated in", response.header());
+  }
+  Exit MemberPromote(uint64_t id, const etcdserverpb::MemberPromoteResponse& response) override {
+    return Change(id, "promoted in", response.header());
+  }
   Exit MemberList(const etcdserverpb::MemberListResponse& response) override {
     return Rows(MemberRows(response));
   }
+  Exit MoveLeader(uint64_t from, uint64_t to, const etcdserverpb::MoveLeaderResponse&) override {
+    out_ << absl::StrFormat("Leadership transferred from %x to %x\n", from, to);
+    return Success();
+  }
+  Exit Snapshot(const SnapshotFacts& facts) override { return Rows({SnapshotRow(facts)}); }
 
   // The unhealthy ones go to stderr, which is the command's part.
   Exit Health(const std::vector<EndpointHealth>& list) override {
@@ -112,6 +130,12 @@ class SimplePrinter final : public Printer {
   }
 
  private:
+  Exit Change(uint64_t id, std::string_view what, const etcdserverpb::ResponseHeader& header) {
+    out_ << absl::StrFormat("Member %16x ", id) << what
+         << absl::StrFormat(" cluster %16x\n", header.cluster_id());
+    return Success();
+  }
+
   void Record(const KeyValue& kv) {
     if (!options_.values_only) out_ << (options_.hex ? HexBytes(kv.key()) : kv.key()) << "\n";
     out_ << (options_.hex ? HexBytes(kv.value()) : kv.value()) << "\n";

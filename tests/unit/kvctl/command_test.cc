@@ -37,7 +37,7 @@ TEST(CommandLine, Version) {
 
 TEST(CommandLine, UniquePrefix_NamesACommand) {
   EXPECT_EQ(RunKvctl({"vers"}).code, 0);
-  EXPECT_THAT(RunKvctl({"e", "stat", "--help"}).out, HasSubstr("kvctl endpoint status"));
+  EXPECT_THAT(RunKvctl({"en", "stat", "--help"}).out, HasSubstr("kvctl endpoint status"));
   EXPECT_THAT(RunKvctl({"--endpoints", "get", "lease", "gr", "-h"}).out, HasSubstr("kvctl lease grant"));
 }
 

@@ -1,5 +1,6 @@
 #include "printer.h"
 
+#include <gmock/gmock.h>
 #include <google/protobuf/text_format.h>
 #include <gtest/gtest.h>
 
@@ -188,6 +189,33 @@ TEST(Printer, Alarm) {
   const auto print = [&](Printer& p) { return p.Alarm(response); };
   EXPECT_EQ(Show("simple", print), "memberID:255 alarm:NOSPACE \n");
   EXPECT_EQ(Show("json", print), "{\"alarms\":[{\"memberID\":255,\"alarm\":1}]}\n");
+}
+
+TEST(Printer, MemberChanges) {
+  const std::string member = R"(ID: 6211450166421160842 peerURLs: "http://a:1" isLearner: true)";
+  const auto added =
+      Parse<etcdserverpb::MemberAddResponse>(With(" member { " + member + " } members { " + member + " }"));
+  const auto add = [&](Printer& p) { return p.MemberAdd(added); };
+  EXPECT_EQ(Show("simple", add), "Member 563381044593038a added as learner to cluster cdf818194e3a8c32\n");
+  EXPECT_EQ(Show("fields", add), "unsupported");
+  EXPECT_EQ(Show("table", add), "unsupported");
+  EXPECT_EQ(Show("protobuf", add), added.SerializeAsString());
+  EXPECT_THAT(Show("json", add, {.hex = true}),
+              ::testing::HasSubstr(
+                  R"("member":{"ID":"563381044593038a","peerURLs":["http://a:1"],"isLearner":true})"));
+
+  const auto removed = Parse<etcdserverpb::MemberRemoveResponse>(kHeader);
+  EXPECT_EQ(Show("simple", [&](Printer& p) { return p.MemberRemove(0xabc, removed); }),
+            "Member              abc removed from cluster cdf818194e3a8c32\n");
+  const auto updated = Parse<etcdserverpb::MemberUpdateResponse>(kHeader);
+  EXPECT_EQ(Show("simple", [&](Printer& p) { return p.MemberUpdate(0xabc, updated); }),
+            "Member              abc updated in cluster cdf818194e3a8c32\n");
+  const auto promoted = Parse<etcdserverpb::MemberPromoteResponse>(kHeader);
+  EXPECT_EQ(Show("simple", [&](Printer& p) { return p.MemberPromote(0xabc, promoted); }),
+            "Member              abc promoted in cluster cdf818194e3a8c32\n");
+  const auto moved = [](Printer& p) { return p.MoveLeader(0xa, 0xb, {}); };
+  EXPECT_EQ(Show("simple", moved), "Leadership transferred from a to b\n");
+  EXPECT_EQ(Show("json", moved), "{}\n");
 }
 
 }  // namespace

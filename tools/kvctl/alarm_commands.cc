@@ -1,8 +1,7 @@
-// member list, alarm list and disarm.
+// alarm list and disarm.
 #include "base/strings.h"
 #include "command.h"
 #include "etcdserverpb/rpc.grpc.pb.h"
-#include "go_format.h"
 
 namespace kvd::ctl {
 namespace {
@@ -10,28 +9,6 @@ namespace {
 using etcdserverpb::AlarmRequest;
 using etcdserverpb::AlarmResponse;
 using etcdserverpb::Maintenance;
-
-class MemberListCommand final : public Command {
- public:
-  void DefineFlags(FlagSet& flags) override {
-    flags.String("consistency", &consistency_, "linearizable (l) or serializable (s)");
-  }
-
-  Exit Run(Session& session, const std::vector<std::string>&) override {
-    if (consistency_ != "l" && consistency_ != "s") {
-      return Fail(kExitBadFeature, base::StrCat("unknown consistency flag ", Quote(consistency_)));
-    }
-    etcdserverpb::MemberListRequest request;
-    request.set_linearizable(consistency_ == "l");
-    etcdserverpb::MemberListResponse response;
-    const grpc::Status status =
-        session.client().Call(&etcdserverpb::Cluster::Stub::MemberList, request, &response, Retry::kRead);
-    return status.ok() ? session.printer().MemberList(response) : FailedCall(status);
-  }
-
- private:
-  std::string consistency_ = "l";
-};
 
 grpc::Status ListAlarms(Client& client, AlarmResponse* response) {
   AlarmRequest request;
@@ -72,11 +49,10 @@ class AlarmDisarmCommand final : public Command {
 
 }  // namespace
 
-std::vector<CommandEntry> ClusterCommands() {
+std::vector<CommandEntry> AlarmCommands() {
   return {
       {"alarm disarm", "", "clear the alarms", [] { return std::make_unique<AlarmDisarmCommand>(); }},
       {"alarm list", "", "show the alarms", [] { return std::make_unique<AlarmListCommand>(); }},
-      {"member list", "", "show the members", [] { return std::make_unique<MemberListCommand>(); }},
   };
 }
 
