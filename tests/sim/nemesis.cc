@@ -231,7 +231,8 @@ void Nemesis::ChangeMembers() {
       for (const server::Member& member : members) {
         if (!member.is_learner) continue;
         note_(absl::StrCat("promoting a learner, on ", on));
-        return node.PromoteMember(member.id, [](server::Error, std::vector<server::Member>) {});
+        return node.PromoteMember(
+            member.id, [](server::Error, const std::string&, const std::vector<server::Member>&) {});
       }
   }
 }

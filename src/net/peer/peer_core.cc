@@ -138,6 +138,10 @@ void PeerCore::NotifyRemoved(uint64_t by) {
   if (running()) handler.OnRemoved(by);
 }
 
+void PeerCore::NotifyClusterMismatch(uint64_t by) {
+  if (running()) handler.OnClusterMismatch(by);
+}
+
 void PeerCore::AddRequestFields(HttpFields& fields) const {
   fields.Add("X-Server-From", member_hex);
   fields.Add("X-Server-Version", options.server_version);

@@ -55,6 +55,7 @@ class PeerCore : public std::enable_shared_from_this<PeerCore> {
   void Deliver(std::vector<raftpb::Message>&& messages);
   void NotifyUnreachable(uint64_t peer);
   void NotifyRemoved(uint64_t by);
+  void NotifyClusterMismatch(uint64_t by);
   // The fields of every request to a peer.
   void AddRequestFields(HttpFields& fields) const;
   // "" if the request may be served; otherwise what etcd answers with status 412.

@@ -98,6 +98,8 @@ class PeerHandler {
   virtual void OnSnapshotSent(uint64_t peer, bool ok) = 0;
   // The peer says that this member has been removed from the cluster. May come more than once.
   virtual void OnRemoved(uint64_t by) = 0;
+  // The peer says that it belongs to another cluster. May come often.
+  virtual void OnClusterMismatch(uint64_t) {}
   // True for members removed in the past: they are answered 410 (streams) or 403 (POST).
   virtual bool IsIdRemoved(uint64_t id) = 0;
 };

@@ -166,6 +166,9 @@ void StreamReader::OnRefused() {
     why = absl::FailedPreconditionError(base::ToAbsl(text));
   }
   uint64_t attempt = attempt_;
+  if (head_.status == 412 && text.find("cluster ID mismatch") != std::string_view::npos) {
+    core_->NotifyClusterMismatch(peer_->id());
+  }
   if (head_.status == 410) {
     why = absl::FailedPreconditionError("the member has been permanently removed from the cluster");
     core_->NotifyRemoved(peer_->id());

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <utility>
 
+#include "base/strings.h"
 #include "etcdserverpb/rpc.pb.h"
 #include "net/grpc_server.h"
 #include "server/api/services.h"
@@ -77,7 +78,11 @@ void Services::MemberAdd(net::UnaryCall call) {
   Member member;
   if (!PeerUrlsOf(request.peerurls(), &member.peer_urls)) return Fail(call, Error::kMemberBadUrls);
   int64_t now_s = std::chrono::duration_cast<std::chrono::seconds>(node_.background().clock().Wall()).count();
-  member.id = RuntimeMemberId(member.peer_urls, now_s);
+  // Two members with the same URLs in one second would be one; the later takes the next second's ID.
+  std::shared_ptr<const ClusterView> view = node_.cluster().View();
+  do {
+    member.id = RuntimeMemberId(member.peer_urls, now_s++);
+  } while (view->removed.contains(member.id) || view->members.contains(member.id));
   member.is_learner = request.islearner();
   uint64_t id = member.id;
   node_.AddMember(member, [this, call, id](Error error, std::vector<Member> members) {
@@ -109,9 +114,11 @@ void Services::MemberPromote(net::UnaryCall call) {
   etcdserverpb::MemberPromoteRequest request;
   if (!Parse(call.request(), &request)) return FailMalformed(call);
   if (!Admit(call)) return;
-  node_.PromoteMember(request.id(), [this, call](Error error, std::vector<Member> members) {
-    ReplyMembers(call, error, members, 0, 2);
-  });
+  node_.PromoteMember(
+      request.id(), [this, call](Error error, const std::string& why, const std::vector<Member>& members) {
+        if (why.empty()) return ReplyMembers(call, error, members, 0, 2);
+        call.Fail(static_cast<net::StatusCode>(ErrorCode(error)), base::StrCat(ErrorText(error), ": ", why));
+      });
 }
 
 }  // namespace kvd::server

@@ -125,6 +125,7 @@ struct Config {
   bool strict_reconfig_check = true;
   bool pre_vote = true;
   int64_t max_learners = 1;
+  bool auto_promote_learners = false;
   DiscoveryConfig discovery;
   std::string discovery_srv, discovery_srv_name;
   std::string auto_compaction_mode = "periodic";  // or "revision"

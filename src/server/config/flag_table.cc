@@ -305,6 +305,10 @@ std::vector<Flag> OperationFlags() {
        "Of etcd's bbolt; kvd never needs defragmentation.", ""},
       {"max-learners", kFeatures, FIELD(IntField, max_learners), kActive, "Learners allowed in the cluster.",
        ""},
+      {"auto-promote-learners", kFeatures, FIELD(BoolField, auto_promote_learners), kActive,
+       "Whether the leader makes a learner a voter as soon as it has caught up; etcd's waits for \"member "
+       "promote\".",
+       ""},
       {"downgrade-check-time", kFeatures, FIELD(DurationField, downgrade_check_time), kKept,
        "Time between two checks of a downgrade.", ""},
       {"snapshot-catchup-entries", kFeatures, FIELD(UintField, snapshot_catchup_entries), kActive,

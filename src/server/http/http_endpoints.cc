@@ -69,12 +69,15 @@ void HttpEndpoints::Register(net::FrontDoor& door) {
 void HttpEndpoints::RegisterHealth(net::FrontDoor& door) {
   door.RegisterHttp("GET", "/health",
                     [this](std::shared_ptr<net::HttpCall> call) { Health(std::move(call)); });
-  RegisterChecks(door, "/livez", {{"serializable_read", &HttpEndpoints::CheckSerializable}});
+  RegisterChecks(
+      door, "/livez",
+      {{"serializable_read", &HttpEndpoints::CheckSerializable}, {"log_sync", &HttpEndpoints::CheckLogSync}});
   RegisterChecks(door, "/readyz",
                  {{"data_corruption", &HttpEndpoints::CheckCorruption},
                   {"serializable_read", &HttpEndpoints::CheckSerializable},
                   {"linearizable_read", &HttpEndpoints::CheckLinearizable},
-                  {"non_learner", &HttpEndpoints::CheckNonLearner}});
+                  {"non_learner", &HttpEndpoints::CheckNonLearner},
+                  {"log_sync", &HttpEndpoints::CheckLogSync}});
 }
 
 void HttpEndpoints::Health(std::shared_ptr<net::HttpCall> call) {
@@ -164,6 +167,13 @@ void HttpEndpoints::CheckLinearizable(Verdict done) {
 
 void HttpEndpoints::CheckNonLearner(Verdict done) {
   done(node_.is_learner() ? "the local member is a learner" : "");
+}
+
+// Beyond etcd's checks: a disk that does not answer.
+void HttpEndpoints::CheckLogSync(Verdict done) {
+  if (!node_.log_stalled()) return done("");
+  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(node_.log_stalled_for()).count();
+  done(absl::StrCat("the log has not been synced for ", ms, "ms"));
 }
 
 }  // namespace kvd::server

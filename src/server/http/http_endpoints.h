@@ -46,6 +46,7 @@ class HttpEndpoints {
   void CheckSerializable(Verdict done);
   void CheckLinearizable(Verdict done);
   void CheckNonLearner(Verdict done);
+  void CheckLogSync(Verdict done);
 
   Node& node_;
 };

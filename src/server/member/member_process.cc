@@ -83,6 +83,7 @@ NodeOptions NodeOptionsOf(const Config& config) {
   node.lease_checkpoints = config.features.lease_checkpoint;
   node.strict_reconfig_check = config.strict_reconfig_check;
   node.max_learners = config.max_learners;
+  node.auto_promote_learners = config.auto_promote_learners;
   node.seed = base::SystemSeed();
   return node;
 }

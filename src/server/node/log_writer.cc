@@ -33,6 +33,9 @@ LogWriter::~LogWriter() = default;
 void LogWriter::Submit(Job job) {
   {
     std::lock_guard<std::mutex> lock(mutex_);
+    job.submitted = executor_.clock().Monotonic();
+    int64_t nothing = 0;
+    owed_since_.compare_exchange_strong(nothing, job.submitted.count(), std::memory_order_acq_rel);
     queued_.push_back(std::move(job));
     if (scheduled_) return;
     scheduled_ = true;
@@ -41,8 +44,10 @@ void LogWriter::Submit(Job job) {
 }
 
 base::Nanos LogWriter::stalled_for() const {
-  int64_t since = busy_since_.load(std::memory_order_acquire);
-  return since == 0 ? base::Nanos(0) : executor_.clock().Monotonic() - base::Nanos(since);
+  int64_t since = owed_since_.load(std::memory_order_acquire);
+  return since == 0 || no_space_.load(std::memory_order_acquire)
+             ? base::Nanos(0)
+             : executor_.clock().Monotonic() - base::Nanos(since);
 }
 
 // A full disk is waited for; any other failure of the log is final.
@@ -97,7 +102,6 @@ void LogWriter::WriteQueued() {
   }
   if (writing_.empty()) return;
   base::Nanos start = executor_.clock().Monotonic();
-  busy_since_.store(start.count(), std::memory_order_release);
 
   bool sync = false;
   for (; encoded_ < writing_.size(); ++encoded_) {
@@ -108,8 +112,12 @@ void LogWriter::WriteQueued() {
   if (waiting_for_space_) {
     KVD_LOG(kInfo, "the disk of the log has room again");
     waiting_for_space_ = false;
+    no_space_.store(false, std::memory_order_release);
   }
-  busy_since_.store(0, std::memory_order_release);
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    owed_since_.store(queued_.empty() ? 0 : queued_.front().submitted.count(), std::memory_order_release);
+  }
   if (base::Nanos took = executor_.clock().Monotonic() - start; took > kSlowSync) {
     KVD_LOG(kWarn, "slow fdatasync", {"took", absl::StrCat(took.count() / 1000000, "ms")},
             {"expected-duration", "1s"});
@@ -127,6 +135,7 @@ void LogWriter::WriteQueued() {
 }
 
 void LogWriter::WaitForSpace() {
+  no_space_.store(true, std::memory_order_release);
   executor_.PostAfter(kSpaceRetry, [this] { WriteQueued(); });
 }
 

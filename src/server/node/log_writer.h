@@ -36,6 +36,7 @@ class LogWriter {
     bool must_sync = false;
     std::vector<raft::Message> send_after;
     raft::Persisted ack;
+    base::Nanos submitted{0};  // set by Submit
   };
   // Called on the log executor with the last acknowledgement of each write.
   using PersistedCallback = absl::AnyInvocable<void(const raft::Persisted&)>;
@@ -54,7 +55,7 @@ class LogWriter {
   // thread.
   void Finish(absl::AnyInvocable<void()> done);
 
-  // Time since the write that is under way began; 0 if none is.
+  // How long the oldest job has been waiting for its sync; 0 if none is, or if it waits for room on the disk.
   base::Nanos stalled_for() const;
 
  private:
@@ -80,7 +81,8 @@ class LogWriter {
   size_t encoded_ = 0;
   bool waiting_for_space_ = false;
   raft::HardState hard_;  // last given to the log
-  std::atomic<int64_t> busy_since_{0};
+  std::atomic<bool> no_space_{false};
+  std::atomic<int64_t> owed_since_{0};  // monotonic nanoseconds; 0: nothing
 };
 
 }  // namespace kvd::server

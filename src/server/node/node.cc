@@ -99,6 +99,7 @@ Node::Node(NodeOptions options, NodeExecutors executors, MemberDisk& disk, Membe
   driver.request_timeout = RequestTimeout();
   driver.catch_up_entries = options_.snapshot_catchup_entries;
   driver.trim_every = options_.limits.trim_every;
+  driver.stall_limit = options_.heartbeat * options_.election_ticks;
   if (options_.advance_election_ticks) driver.advance_ticks = options_.election_ticks - 1;
   raft::Config config = CoreConfig(options_, state, store_->applied().index);
   checkpointed_ = state.log->FirstIndex() - 1;
@@ -150,19 +151,24 @@ void Node::Start() {
   executors_.background.Post([this] { Housekeep(); });
 }
 
-void Node::HandOver(base::Nanos limit) {
-  if (!is_leader()) return;
-  std::shared_ptr<const ClusterView> view = cluster_.View();
+// The voter that has been reachable for longest; 0 if there is none.
+uint64_t Node::Successor(const ClusterView& view, uint64_t leader) const {
   uint64_t best = 0;
   base::Nanos longest = base::Nanos::max();
-  for (const Member& member : view->Members()) {
-    if (member.id == member_id_ || member.is_learner) continue;
-    std::optional<base::Nanos> since = network_.ActiveSince(member.id);
+  for (const auto& [id, member] : view.members) {
+    if (id == leader || member.is_learner) continue;
+    std::optional<base::Nanos> since = id == member_id_ ? base::Nanos(0) : network_.ActiveSince(id);
     if (since && *since < longest) {
       longest = *since;
-      best = member.id;
+      best = id;
     }
   }
+  return best;
+}
+
+void Node::HandOver(base::Nanos limit) {
+  if (!is_leader()) return;
+  uint64_t best = Successor(*cluster_.View(), member_id_);
   if (best == 0) return;
   auto done = std::make_shared<std::promise<void>>();
   std::future<void> finished = done->get_future();
@@ -183,8 +189,19 @@ void Node::Stop() {
   finished.wait_for(std::chrono::seconds(2));
 }
 
-void Node::Propose(RequestField field, std::string_view request, std::optional<raft::Term> only_in,
-                   ApplyCallback done) {
+void Node::Propose(RequestField field, std::string_view request, ApplyCallback done) {
+  if (driver_->commit() > applier_->applied_index() + kMaxApplyGap ||
+      driver_->pending_bytes() > kMaxPendingBytes) {
+    ApplyOutcome refused;
+    refused.error = Error::kTooManyRequests;
+    done(std::move(refused));
+    return;
+  }
+  ProposeOwn(field, request, std::nullopt, std::move(done));
+}
+
+void Node::ProposeOwn(RequestField field, std::string_view request, std::optional<raft::Term> only_in,
+                      ApplyCallback done) {
   ApplyOutcome refused;
   uint64_t id = ids_.Next();
   std::string data = EncodeRaftRequest(id, field, request);
@@ -192,9 +209,6 @@ void Node::Propose(RequestField field, std::string_view request, std::optional<r
     refused.error = Error::kStopped;
   } else if (data.size() > options_.max_request_bytes) {
     refused.error = Error::kRequestTooLarge;
-  } else if (driver_->commit() > applier_->applied_index() + kMaxApplyGap ||
-             driver_->pending_bytes() > kMaxPendingBytes) {
-    refused.error = Error::kTooManyRequests;
   }
   if (refused.error != Error::kOk) {
     done(std::move(refused));
@@ -427,6 +441,7 @@ void Node::Housekeep() {
   WatchQuota();
   if (!ready_.load(std::memory_order_acquire) && !publishing_ && has_leader()) Publish();
   MonitorVersion();
+  PromoteLearners();
   executors_.background.PostAfter(kHousekeeping, [this] { Housekeep(); });
 }
 
@@ -438,15 +453,16 @@ void Node::Publish() {
   request.mutable_member_attributes()->set_name(options_.name);
   for (const std::string& url : options_.client_urls)
     request.mutable_member_attributes()->add_client_urls(url);
-  Propose(RequestField::kClusterMemberAttrSet, request.SerializeAsString(), [this](ApplyOutcome&& outcome) {
-    if (outcome.error == Error::kOk) {
-      BecomeReady();
-    } else if (outcome.error != Error::kStopped) {
-      KVD_LOG(kWarn, "failed to publish local member to cluster through raft",
-              {"error", ErrorText(outcome.error)});
-      executors_.background.PostAfter(kPublishRetry, [this] { publishing_ = false; });
-    }
-  });
+  ProposeOwn(RequestField::kClusterMemberAttrSet, request.SerializeAsString(), std::nullopt,
+             [this](ApplyOutcome&& outcome) {
+               if (outcome.error == Error::kOk) {
+                 BecomeReady();
+               } else if (outcome.error != Error::kStopped) {
+                 KVD_LOG(kWarn, "failed to publish local member to cluster through raft",
+                         {"error", ErrorText(outcome.error)});
+                 executors_.background.PostAfter(kPublishRetry, [this] { publishing_ = false; });
+               }
+             });
 }
 
 void Node::BecomeReady() {

@@ -17,6 +17,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -79,7 +80,8 @@ struct NodeOptions {
   bool lease_checkpoints = false;
   bool strict_reconfig_check = true;
   int64_t max_learners = 1;
-  uint64_t seed = 0;  // of the election jitter
+  bool auto_promote_learners = false;  // as soon as they hold what the leader holds
+  uint64_t seed = 0;                   // of the election jitter
   NodeLimits limits = {};
 };
 
@@ -93,6 +95,8 @@ class Node final : public PeerReceiver, public HeaderSource {
     std::function<void()> on_ready;  // published and able to serve
     // No longer a member, and the others have had time to hear of it: the process stops.
     std::function<void()> on_removed;
+    // This member cannot go on: the process stops with this text. May be empty.
+    std::function<void(std::string why)> on_failed = nullptr;
   };
 
   // `members` are those that the cluster is known to have now, for reaching them before the log tells.
@@ -113,9 +117,7 @@ class Node final : public PeerReceiver, public HeaderSource {
   uint64_t NextId() { return ids_.Next(); }
   // Puts an encoded request into the log. Errors besides those of applying it: kRequestTooLarge,
   // kTooManyRequests, kStopped and the kTimeout family.
-  void Propose(RequestField field, std::string_view request, ApplyCallback done) {
-    Propose(field, request, std::nullopt, std::move(done));
-  }
+  void Propose(RequestField field, std::string_view request, ApplyCallback done);
   // Errors: kTimeout, kStopped.
   void LinearizableRead(AppliedWaiters::Callback done);
   // Errors: kLeaseNotFound, kTimeout, kNoLeader, kStopped.
@@ -125,11 +127,15 @@ class Node final : public PeerReceiver, public HeaderSource {
   void MoveLeader(uint64_t target, absl::AnyInvocable<void(Error)> done);
 
   // --- Membership. `members` is the whole cluster after the change. ---
+  // A change that cannot be proposed now (another one is under way, there is no leader) waits.
   using MembersCallback = absl::AnyInvocable<void(Error, std::vector<Member> members)>;
+  // `why` says more of an error: how far the learner is.
+  using PromoteCallback = absl::AnyInvocable<void(Error, std::string why, std::vector<Member> members)>;
   void AddMember(const Member& member, MembersCallback done);
+  // A leader that is to go hands over first.
   void RemoveMember(uint64_t id, MembersCallback done);
   void UpdateMember(uint64_t id, std::vector<std::string> peer_urls, MembersCallback done);
-  void PromoteMember(uint64_t id, MembersCallback done);
+  void PromoteMember(uint64_t id, PromoteCallback done);
 
   // --- Parts. ---
   storage::Store& store() { return *store_; }
@@ -152,6 +158,9 @@ class Node final : public PeerReceiver, public HeaderSource {
   bool is_learner() const { return is_learner_.load(std::memory_order_acquire); }
   uint64_t leader_changes() const { return leader_changes_.load(std::memory_order_relaxed); }
   size_t proposals_pending() const { return proposals_.size(); }
+  // How long the log has been owing a sync, and whether that is longer than an election takes.
+  base::Nanos log_stalled_for() const { return writer_->stalled_for(); }
+  bool log_stalled() const { return log_stalled_for() > options_.heartbeat * options_.election_ticks; }
   bool ready() const { return ready_.load(std::memory_order_acquire); }
   // The database size and whether a request of `cost` bytes would pass the quota; sampled a few times a
   // second.
@@ -166,6 +175,7 @@ class Node final : public PeerReceiver, public HeaderSource {
   void OnUnreachable(uint64_t id) override;
   void OnSnapshotSent(uint64_t id, bool ok) override;
   void OnRemoved() override;
+  void OnClusterMismatch(uint64_t by) override;
   bool IsIdRemoved(uint64_t id) override;
   void MakeSnapshot(raft::Message message,
                     absl::AnyInvocable<void(absl::StatusOr<SnapshotFile>)> done) override;
@@ -182,6 +192,8 @@ class Node final : public PeerReceiver, public HeaderSource {
   base::Nanos Now() const { return executors_.consensus.clock().Monotonic(); }
   Error TimeoutError() const;
   bool QuorumActive() const;
+  size_t ConnectedVoters(const ClusterView& view) const;
+  uint64_t Successor(const ClusterView& view, uint64_t leader) const;
 
   void OnMembership();
   void SyncPeers();
@@ -200,9 +212,10 @@ class Node final : public PeerReceiver, public HeaderSource {
   void MonitorVersion();
   void DecideVersion(const MemberVersions& versions);
 
-  // See RaftDriver::Propose.
-  void Propose(RequestField field, std::string_view request, std::optional<raft::Term> only_in,
-               ApplyCallback done);
+  // What the member itself has to say: not refused while it is behind, or it would never catch up with its
+  // duties. For `only_in` see RaftDriver::Propose.
+  void ProposeOwn(RequestField field, std::string_view request, std::optional<raft::Term> only_in,
+                  ApplyCallback done);
   void RevokeExpired(std::vector<int64_t> ids);
   void ProposeCheckpoints(std::vector<LeaseCheckpoint> checkpoints);
   void AskLeader(PeerRequest request, base::Nanos deadline,
@@ -215,9 +228,13 @@ class Node final : public PeerReceiver, public HeaderSource {
 
   void ProposeChange(raft::ConfChangeType type, uint64_t id, const ConfChangeContext& context,
                      MembersCallback done);
-  void PromoteHere(uint64_t id, MembersCallback done);
+  void TryPropose(raft::ConfChange change, base::Nanos deadline);
+  void RemoveLeader(uint64_t id, base::Nanos deadline, MembersCallback done);
+  Error CheckAdd(const Member& member) const;
+  Error CheckRemove(uint64_t id) const;
+  void PromoteHere(uint64_t id, PromoteCallback done);
+  void PromoteLearners();
   void AwaitTransfer(uint64_t target, base::Nanos deadline, absl::AnyInvocable<void(Error)> done);
-  bool LearnerIsReady(uint64_t id, const raft::Status& status) const;
 
   const NodeOptions options_;
   const NodeExecutors executors_;
@@ -255,6 +272,8 @@ class Node final : public PeerReceiver, public HeaderSource {
   // Background executor only.
   raft::Index checkpointed_ = 0;
   base::Nanos next_version_check_{0};
+  base::Nanos next_promotion_{0};
+  std::set<uint64_t> other_cluster_;  // members that say they belong to another one
   bool publishing_ = false;
   int64_t reclaimed_at_ = 0;  // the compacted revision then
   base::Nanos next_reclaim_{0};

@@ -238,8 +238,8 @@ void Node::RevokeExpired(std::vector<int64_t> ids) {
     if (at >= work->ids.size() || self == nullptr) return;
     std::string request;
     AppendInt64Field(request, 1, work->ids[at]);
-    Propose(RequestField::kLeaseRevoke, request, lease_term_.load(std::memory_order_acquire),
-            [self](ApplyOutcome&&) { (*self)(); });
+    ProposeOwn(RequestField::kLeaseRevoke, request, lease_term_.load(std::memory_order_acquire),
+               [self](ApplyOutcome&&) { (*self)(); });
   };
   size_t parallel = std::min(kRevokesAtOnce, work->ids.size());
   for (size_t i = 0; i < parallel; ++i) (*step)();
@@ -253,8 +253,8 @@ void Node::ProposeCheckpoints(std::vector<LeaseCheckpoint> checkpoints) {
     AppendInt64Field(one, 2, checkpoint.remaining_ttl_s);
     AppendBytesField(request, 1, one);
   }
-  Propose(RequestField::kLeaseCheckpoint, request, lease_term_.load(std::memory_order_acquire),
-          [](ApplyOutcome&&) {});
+  ProposeOwn(RequestField::kLeaseCheckpoint, request, lease_term_.load(std::memory_order_acquire),
+             [](ApplyOutcome&&) {});
 }
 
 }  // namespace kvd::server

@@ -74,6 +74,24 @@ void Node::OnRequest(const PeerRequest& request, Respond respond) {
   }
 }
 
+// One member that sits on foreign data must not stop the others, so it takes most of them, and nobody who
+// knows this one.
+void Node::OnClusterMismatch(uint64_t by) {
+  executors_.background.Post([this, by] {
+    std::shared_ptr<const ClusterView> view = cluster_.View();
+    if (has_leader() || view->Find(by) == nullptr || !other_cluster_.insert(by).second) return;
+    const size_t others = view->members.size() - view->members.count(member_id_);
+    for (const auto& [id, member] : view->members) {
+      if (id != member_id_ && network_.ActiveSince(id)) return;
+    }
+    if (other_cluster_.size() <= others / 2 || !events_.on_failed) return;
+    events_.on_failed(
+        absl::StrCat("the other members belong to another cluster than the data of this member (",
+                     base::HexId(cluster_id_), "), which are those of member ", base::HexId(member_id_),
+                     ": --data-dir is wrong, or it is left from an earlier cluster"));
+  });
+}
+
 void Node::ServeHashKv(const PeerRequest& request, Respond respond) {
   absl::StatusOr<int64_t> revision = HashRevision(request.body);
   if (!revision.ok()) {
@@ -129,7 +147,8 @@ void Node::DecideVersion(const MemberVersions& versions) {
   if (current && decided <= *current) return;
   membershippb::ClusterVersionSetRequest request;
   request.set_ver(decided.ToString());
-  Propose(RequestField::kClusterVersionSet, request.SerializeAsString(), [](ApplyOutcome&&) {});
+  ProposeOwn(RequestField::kClusterVersionSet, request.SerializeAsString(), std::nullopt,
+             [](ApplyOutcome&&) {});
 }
 
 }  // namespace kvd::server

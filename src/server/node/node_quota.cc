@@ -32,7 +32,7 @@ void Node::ProposeNoSpace(bool raise) {
   AppendUint64Field(request, 1, raise ? 1 : 2);  // ACTIVATE, DEACTIVATE
   AppendUint64Field(request, 2, member_id_);
   AppendUint64Field(request, 3, static_cast<uint64_t>(AlarmType::kNoSpace));
-  Propose(RequestField::kAlarm, request, [](ApplyOutcome&&) {});
+  ProposeOwn(RequestField::kAlarm, request, std::nullopt, [](ApplyOutcome&&) {});
 }
 
 // Background executor, a few times a second.

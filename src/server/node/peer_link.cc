@@ -178,6 +178,7 @@ class PeerLink::Impl final : public net::PeerHandler {
   void OnUnreachable(uint64_t peer) override { receiver_->OnUnreachable(peer); }
   void OnSnapshotSent(uint64_t peer, bool ok) override { receiver_->OnSnapshotSent(peer, ok); }
   void OnRemoved(uint64_t) override { receiver_->OnRemoved(); }
+  void OnClusterMismatch(uint64_t by) override { receiver_->OnClusterMismatch(by); }
   bool IsIdRemoved(uint64_t id) override { return receiver_->IsIdRemoved(id); }
 
  private:

@@ -59,6 +59,8 @@ class PeerReceiver {
   virtual void OnSnapshotSent(uint64_t id, bool ok) = 0;
   // This member has been removed from the cluster, a peer says.
   virtual void OnRemoved() = 0;
+  // A peer says that it belongs to another cluster. May come often.
+  virtual void OnClusterMismatch(uint64_t) {}
   virtual bool IsIdRemoved(uint64_t id) = 0;
   // Makes the file for `message`, on a background thread; it is removed by DropSnapshot.
   virtual void MakeSnapshot(raft::Message message,

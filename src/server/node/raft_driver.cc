@@ -166,6 +166,7 @@ void RaftDriver::OnTick() {
   if (stopped_) return;
   base::Nanos now = consensus_.clock().Monotonic();
   core_->Tick();
+  WatchDisk(now);
   DropStale(now);
   // A round that was lost on the way, or with its leader, is asked again; the reads of both rounds are later
   // than either, so one new round serves them all.
@@ -197,14 +198,15 @@ void RaftDriver::Drain() {
     return;
   }
   if (persisted) OnPersisted(*persisted);
-  for (raft::Message& message : messages) core_->Step(std::move(message));
-  for (auto& task : tasks) task();
+  // Before anything is proposed: a change of the membership waits for the one before it to be applied.
   raft::Index applied = applied_.load(std::memory_order_acquire);
   if (applied > reported_applied_) {
     reported_applied_ = applied;
     core_->OnApplied(applied);
     TrimLog();
   }
+  for (raft::Message& message : messages) core_->Step(std::move(message));
+  for (auto& task : tasks) task();
   std::move(proposals.begin(), proposals.end(), std::back_inserter(pending_));
   ProposePending();
   std::move(reads.begin(), reads.end(), std::back_inserter(reads_waiting_));
@@ -376,6 +378,36 @@ void RaftDriver::PublishState() {
     reads_in_round_.clear();
   }
   sink_.OnStateChange();
+}
+
+// Writes go on without the leader's own disk as long as the others' work, but a leader that may never sync
+// again holds everybody up sooner or later. It hands over to somebody who has synced what it has not.
+void RaftDriver::WatchDisk(base::Nanos now) {
+  if (options_.stall_limit <= base::Nanos(0) || core_->role() != raft::Role::kLeader ||
+      now < next_disk_check_)
+    return;
+  const base::Nanos stalled = writer_.stalled_for();
+  if (stalled <= options_.stall_limit) return;
+  next_disk_check_ = now + options_.stall_limit;
+  const raft::Status status = core_->GetStatus();
+  raft::Index own = 0;
+  raft::PeerStatus best;
+  for (const raft::PeerStatus& peer : status.peers) {
+    if (peer.id == status.id) {
+      own = peer.match;
+    } else if (!peer.learner && peer.recent_active && peer.match > best.match) {
+      best = peer;
+    }
+  }
+  const int64_t ms = std::chrono::duration_cast<std::chrono::milliseconds>(stalled).count();
+  if (best.match <= own) {
+    KVD_LOG(kWarn, "the disk of the log is stalled, and no other member has more on its own",
+            {"stalled-for-ms", ms});
+    return;
+  }
+  KVD_LOG(kWarn, "the disk of the log is stalled; giving up the leadership", {"stalled-for-ms", ms},
+          {"successor", base::HexId(best.id)});
+  (void)core_->TransferLeadership(best.id);
 }
 
 void RaftDriver::TrimLog() {

@@ -55,6 +55,8 @@ class RaftDriver {
     uint64_t catch_up_entries = 5000;
     // Beyond this many bytes of entries it keeps only those that no snapshot covers.
     uint64_t max_log_bytes = 64 << 20;
+    // A leader whose log owes a sync for longer gives up the leadership. 0: never.
+    base::Nanos stall_limit{0};
     // Entries applied since the last trim before it trims again.
     uint64_t trim_every = 1000;
   };
@@ -142,6 +144,7 @@ class RaftDriver {
   void AckUnwritten();
   void PublishState();
   void TrimLog();
+  void WatchDisk(base::Nanos now);
 
   const Options options_;
   base::Executor& consensus_;
@@ -163,6 +166,7 @@ class RaftDriver {
   raft::SoftState soft_;
   raft::Index reported_applied_ = 0;
   raft::Index trimmed_at_ = 0;
+  base::Nanos next_disk_check_{0};
   bool stopped_ = false;
 
   std::unique_ptr<Mail> mail_;  // has its own lock

@@ -1,5 +1,6 @@
 // Clusters of whole members under a seeded schedule.
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <map>
@@ -165,6 +166,110 @@ TEST(NodeCluster, KilledBetweenSnapshotAndLog_StartsAgain) {
   cluster.SetLogLatency(away, {});
   ASSERT_TRUE(cluster.TryRestart(away).ok());
   ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Converged(); }, seconds(60)));
+}
+
+// A leader whose disk does not answer gives up the leadership for somebody whose disk does; what was written
+// meanwhile is answered.
+TEST(NodeCluster, LeaderWithAStalledDisk_HandsOver) {
+  SimCluster cluster({.members = 3, .seed = 37});
+  ASSERT_TRUE(cluster.WaitForLeader());
+  size_t old = *cluster.Leader();
+  EXPECT_FALSE(cluster.node(old).log_stalled());
+  cluster.SetLogLatency(old, {.max = seconds(600), .stall_chance = 0, .max_stall = {}});
+  auto put = cluster.Put((old + 1) % 3, "a", "1");
+  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.node(old).log_stalled(); }, seconds(10)));
+  ASSERT_TRUE(cluster.RunUntil([&] { return !cluster.node(old).is_leader(); }, seconds(10)));
+  ASSERT_TRUE(cluster.WaitForLeader());
+  EXPECT_NE(*cluster.Leader(), old);
+  ASSERT_TRUE(cluster.RunUntil([&] { return put->finished; }));
+  EXPECT_EQ(put->outcome.error, Error::kOk);
+  auto again = cluster.Put((old + 1) % 3, "b", "2");
+  ASSERT_TRUE(cluster.RunUntil([&] { return again->finished; }));
+  EXPECT_EQ(again->outcome.error, Error::kOk);
+  cluster.RunFor(seconds(20));
+  EXPECT_FALSE(cluster.node(old).is_leader()) << "it must not take over again while its disk stalls";
+}
+
+// Where nobody's disk is better, the leader stays: it can still serve reads.
+TEST(NodeCluster, AllDisksStalled_TheLeaderStays) {
+  SimCluster cluster({.members = 3, .seed = 41});
+  ASSERT_TRUE(cluster.WaitForLeader());
+  size_t leader = *cluster.Leader();
+  for (size_t i = 0; i < 3; ++i) {
+    cluster.SetLogLatency(i, {.max = seconds(6000), .stall_chance = 0, .max_stall = {}});
+  }
+  auto put = cluster.Put(leader, "a", "1");
+  cluster.RunFor(seconds(5));
+  EXPECT_TRUE(cluster.node(leader).log_stalled());
+  EXPECT_TRUE(cluster.node(leader).is_leader());
+  auto get = cluster.Get(leader, "a");
+  ASSERT_TRUE(cluster.RunUntil([&] { return get->finished; }, seconds(5)));
+  EXPECT_EQ(get->error, Error::kOk);
+}
+
+// Changes of the membership that come at once are made one after the other.
+TEST(NodeCluster, ChangesOfTheMembership_WaitForOneAnother) {
+  SimCluster cluster({.members = 3, .spare = 2, .seed = 43});
+  ASSERT_TRUE(cluster.WaitForLeader());
+  cluster.RunFor(seconds(6));
+  size_t leader = *cluster.Leader();
+  std::vector<Error> results;
+  auto done = [&](Error error, const std::vector<Member>&) { results.push_back(error); };
+  Member learner = cluster.Joining(3, true);
+  cluster.node(leader).AddMember(learner, done);
+  cluster.node(leader).RemoveMember(learner.id, done);
+  cluster.node(leader).RemoveMember(12345, done);
+  ASSERT_TRUE(cluster.RunUntil([&] { return results.size() == 3; }));
+  EXPECT_THAT(results, ::testing::UnorderedElementsAre(Error::kOk, Error::kOk, Error::kMemberNotFound));
+  EXPECT_EQ(cluster.node(leader).cluster().View()->members.size(), 3u);
+}
+
+TEST(NodeCluster, Promotion_SaysWhyNotYet) {
+  SimCluster cluster({.members = 3, .spare = 1, .seed = 47});
+  ASSERT_TRUE(cluster.WaitForLeader());
+  cluster.RunFor(seconds(6));
+  std::optional<Error> added;
+  Member learner = cluster.Joining(3, true);
+  cluster.node(0).AddMember(learner, [&](Error error, const std::vector<Member>&) { added = error; });
+  ASSERT_TRUE(cluster.RunUntil([&] { return added.has_value(); }));
+  ASSERT_EQ(*added, Error::kOk);
+  for (size_t on : {*cluster.Leader(), (*cluster.Leader() + 1) % 3}) {
+    std::optional<Error> result;
+    std::string reason;
+    cluster.node(on).PromoteMember(learner.id,
+                                   [&](Error error, const std::string& why, const std::vector<Member>&) {
+                                     result = error;
+                                     reason = why;
+                                   });
+    ASSERT_TRUE(cluster.RunUntil([&] { return result.has_value(); }));
+    EXPECT_EQ(*result, Error::kLearnerNotReady);
+    EXPECT_THAT(reason, ::testing::HasSubstr("has not started"));
+  }
+}
+
+// The leader that is to go hands over before it is removed, so that somebody leads all the time.
+TEST(NodeCluster, RemovedLeader_HandsOverFirst) {
+  for (bool through_leader : {true, false}) {
+    SimCluster cluster({.members = 3, .seed = 53});
+    ASSERT_TRUE(cluster.WaitForLeader());
+    cluster.RunFor(seconds(6));
+    size_t old = *cluster.Leader();
+    size_t other = (old + 1) % 3;
+    std::optional<Error> removed;
+    bool led_when_removed = false;
+    cluster.node(through_leader ? old : other)
+        .RemoveMember(cluster.id(old), [&](Error error, const std::vector<Member>&) { removed = error; });
+    ASSERT_TRUE(cluster.RunUntil([&] {
+      if (!cluster.node(other).cluster().View()->removed.contains(cluster.id(old))) return false;
+      led_when_removed = cluster.alive(old) && cluster.node(old).is_leader();
+      return true;
+    }));
+    EXPECT_FALSE(led_when_removed);
+    ASSERT_TRUE(cluster.RunUntil([&] { return removed.has_value(); }));
+    EXPECT_EQ(*removed, Error::kOk);
+    ASSERT_TRUE(cluster.WaitForLeader());
+    EXPECT_NE(*cluster.Leader(), old);
+  }
 }
 
 // Members crash and are cut off at random under load; in the end every answered write is there, on all
