@@ -6,13 +6,17 @@
 
 #include "base/log.h"
 #include "base/mutant.h"
+#include "base/sites.h"
 #include "base/strings.h"
 #include "wal/synced_mark.h"
 
 namespace kvd::wal {
 namespace {
 
+constexpr int32_t kMaxEntryType = 2;  // of raftpb.EntryType
+
 absl::Status Rot(const std::string& path, uint64_t offset, std::string_view reason) {
+  KVD_PROBE("wal/rot found");
   return absl::DataLossError(base::StrCat("wal: ", path, " is damaged at offset ", offset,
                                           ", where it was known to be on the disk: ", reason,
                                           ". The file is left as it is. If this member belongs to a cluster "
@@ -39,6 +43,7 @@ class Scanner {
   bool Take(const Record& record, std::string* why_not);
   bool TakeEntry(const Record& record, std::string* why_not);
   bool TakeMarker(const Record& record, std::string* why_not);
+  bool TakeState(const Record& record, std::string* why_not);
   // Takes the last segment off the list if it never got its head: the log then ends in the one before.
   absl::Status DropHeadless();
   // What the end of the last segment means: nothing, a torn write (OK, and noted as a repair) or rot.
@@ -102,6 +107,13 @@ bool Scanner::TakeEntry(const Record& record, std::string* why_not) {
     return false;
   }
   if (!DecodeEntry(record.data, &entry)) return false;
+  // The format does not protect the type of a record: rot can make an entry of something else.
+  if (entry.type < 0 || entry.type > kMaxEntryType ||
+      (position > 0 && entry.term < entries[position - 1].term)) {
+    *why_not = base::StrCat("entry ", entry.index, " of type ", entry.type, " and term ", entry.term,
+                            " cannot follow what is before it");
+    return false;
+  }
   entries.resize(position);
   entries.push_back(std::move(entry));
   return true;
@@ -118,7 +130,10 @@ bool Scanner::TakeMarker(const Record& record, std::string* why_not) {
       marker_found_ = true;
       // A snapshot from elsewhere replaces a log that does not hold its last entry, also what was behind that
       // index. From then on the log holds it: the next marker of the same snapshot replaces nothing.
-      if (marker.index > 0 && term_at_from_ != marker.term) scan_.contents.entries.clear();
+      if (marker.index > 0 && term_at_from_ != marker.term) {
+        KVD_PROBE("wal/snapshot from elsewhere found in the log");
+        scan_.contents.entries.clear();
+      }
       term_at_from_ = marker.term;
     } else {
       marker_other_term_ = marker.term;
@@ -126,6 +141,21 @@ bool Scanner::TakeMarker(const Record& record, std::string* why_not) {
   }
   scan_.last_index = std::max(scan_.last_index, marker.index);
   scan_.contents.snapshots.push_back(std::move(marker));
+  return true;
+}
+
+bool Scanner::TakeState(const Record& record, std::string* why_not) {
+  HardState state;
+  if (!DecodeHardState(record.data, &state)) {
+    *why_not = "a hard state that does not decode";
+    return false;
+  }
+  if (state.term < scan_.contents.hard_state.term) {
+    *why_not = base::StrCat("a hard state of term ", state.term, " behind one of term ",
+                            scan_.contents.hard_state.term);
+    return false;
+  }
+  scan_.contents.hard_state = state;
   return true;
 }
 
@@ -143,8 +173,7 @@ bool Scanner::Take(const Record& record, std::string* why_not) {
     case RecordType::kEntry:
       return TakeEntry(record, why_not);
     case RecordType::kState:
-      *why_not = "a hard state that does not decode";
-      return DecodeHardState(record.data, &scan_.contents.hard_state);
+      return TakeState(record, why_not);
     case RecordType::kCrc:
       return true;
     case RecordType::kSnapshot:
@@ -218,6 +247,7 @@ absl::Status Scanner::DropHeadless() {
     }
     if ((*reader)->end_offset() > 0) return Rot(PathOf(name), (*reader)->end_offset(), "it has no metadata");
     if (absl::Status s = JudgeEnd(name, *step, **reader); !s.ok()) return s;
+    KVD_PROBE("wal/segment without a head dropped");
     scan_.contents.repair = Repair{PathOf(name), 0, "a segment without a head", ""};
     scan_.headless = name;
     scan_.segments.pop_back();
@@ -228,6 +258,15 @@ absl::Status Scanner::DropHeadless() {
 absl::Status Scanner::Finish() {
   std::erase_if(scan_.contents.snapshots,
                 [&](const SnapshotMarker& m) { return m.index > scan_.contents.hard_state.commit; });
+  // Where a sync has ended, the term of the last entry has been entered.
+  const std::vector<Entry>& entries = scan_.contents.entries;
+  const uint64_t term = scan_.contents.hard_state.term;
+  if (mark_ && mark_->sequence == scan_.segments.back().sequence && mark_->offset == scan_.end_offset &&
+      term > 0 && !entries.empty() && entries.back().term > term) {
+    return Rot(
+        PathOf(scan_.segments.back()), scan_.end_offset,
+        base::StrCat("the last entry is of term ", entries.back().term, ", the hard state of term ", term));
+  }
   if (from_ == nullptr || marker_found_) return absl::OkStatus();
   if (marker_other_term_) {
     return absl::FailedPreconditionError(base::StrCat("wal: ", dir_, " has the snapshot at index ",
@@ -255,6 +294,7 @@ absl::StatusOr<Scan> Scanner::Run() {
     if (absl::Status s = ReadSegment(i); !s.ok()) return s;
   }
   if (absl::Status s = Finish(); !s.ok()) return s;
+  if (mark_ && mark_->sequence == scan_.segments.back().sequence) scan_.synced_offset = mark_->offset;
   return std::move(scan_);
 }
 
@@ -266,7 +306,10 @@ absl::StatusOr<Scan> ScanLog(base::FileSystem& fs, const std::string& dir, const
     auto scan = scanner.Run();
     // A marker lies in an earlier segment than its index says if the log went on below that index after it: a
     // snapshot was received, its hard state was lost with the power, and the entries came after all.
-    if (absl::IsNotFound(scan.status()) && scanner.started_late()) continue;
+    if (absl::IsNotFound(scan.status()) && scanner.started_late()) {
+      KVD_PROBE("wal/marker in an earlier segment");
+      continue;
+    }
     return scan;
   }
 }

@@ -22,6 +22,8 @@ struct Scan {
   std::optional<SegmentName> headless;
   // Where appending goes on, in the last of `segments`.
   uint64_t end_offset = 0;
+  // Up to where that segment is known to be on the disk; 0 if nothing is known.
+  uint64_t synced_offset = 0;
   uint32_t crc = 0;
   uint64_t last_index = 0;  // of entries and markers
 };

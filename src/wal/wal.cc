@@ -7,6 +7,7 @@
 #include "base/file_system.h"
 #include "base/log.h"
 #include "base/mutant.h"
+#include "base/sites.h"
 #include "base/strings.h"
 #include "wal/record.h"
 #include "wal/scan.h"
@@ -130,13 +131,17 @@ class Wal::Impl {
   absl::Status RemoveTemporaries();
   // Cuts off the torn end that the scan found, keeping a copy.
   absl::Status RepairTornEnd(const Scan& scan, Repair* repair);
+  // Writes what lies behind the mark anew. After a sync that failed Linux shows what was written and counts
+  // it as clean, so no sync from now on would bring it to the disk.
+  absl::Status RewriteTail(const Scan& scan);
   absl::Status OpenTail(const Scan& scan);
   // Goes on in a new segment. REQUIRES: the buffer is empty. kResourceExhausted: still in the old one.
   absl::Status Cut();
   // Gives `segment` the head of one that continues this log, and its name.
   absl::Status Install(PreparedSegment& segment, const SegmentName& name, const RecordEncoder& head);
   void WriteMark() {
-    if (!options_.no_fsync) mark_->Write({segments_.back().name.sequence, offset_});
+    if (!options_.no_fsync && !KVD_BUGGIFY("wal/mark lags"))
+      mark_->Write({segments_.back().name.sequence, offset_});
   }
   absl::Status SyncFile(base::File& file) { return options_.no_fsync ? absl::OkStatus() : file.Sync(); }
 
@@ -228,6 +233,7 @@ absl::Status Wal::Impl::Create(std::string_view metadata) {
 }
 
 absl::Status Wal::Impl::RepairTornEnd(const Scan& scan, Repair* repair) {
+  KVD_PROBE("wal/torn end repaired");
   repair->broken_copy = repair->path + ".broken";
   if (absl::Status s = CopyFile(fs_, repair->path, repair->broken_copy); !s.ok()) {
     // A full disk must not keep a member from starting; what is cut off was never acknowledged.
@@ -238,6 +244,33 @@ absl::Status Wal::Impl::RepairTornEnd(const Scan& scan, Repair* repair) {
   KVD_LOG(kWarn, "repaired the torn end of the WAL", {"path", repair->path}, {"offset", repair->offset},
           {"reason", repair->reason}, {"copy", repair->broken_copy});
   return scan.headless ? fs_.Remove(repair->path) : absl::OkStatus();
+}
+
+absl::Status Wal::Impl::RewriteTail(const Scan& scan) {
+  if (options_.no_fsync || scan.end_offset <= scan.synced_offset) return absl::OkStatus();
+  if (KVD_MUTANT("believes_unsynced_pages")) return absl::OkStatus();
+  KVD_PROBE("wal/end written anew");
+  const std::string path = PathOf(scan.segments.back());
+  const std::string copy = path + ".tmp";
+  // In a copy: what is on the disk must not be at risk from a power loss in the middle of writing it again.
+  absl::Status s = CopyFile(fs_, path, copy);
+  if (s.ok()) {
+    auto lock = fs_.Lock(copy);
+    if (!lock.ok()) return lock.status();
+    if (s = fs_.Rename(copy, path); s.ok()) {
+      segments_.back().lock = *std::move(lock);
+      return fs_.SyncDir(dir_);
+    }
+  }
+  if (!absl::IsResourceExhausted(s)) return s;
+  KVD_PROBE("wal/end written anew on a full disk");
+  fs_.Remove(copy).IgnoreError();
+  auto file = fs_.Open(path, Mode::kReadWrite);
+  if (!file.ok()) return file.status();
+  std::string bytes;
+  s = (*file)->ReadAt(scan.synced_offset, scan.end_offset - scan.synced_offset, &bytes);
+  if (s.ok()) s = (*file)->WriteAt(scan.synced_offset, bytes);
+  return s.ok() ? (*file)->Sync() : s;
 }
 
 absl::Status Wal::Impl::OpenTail(const Scan& scan) {
@@ -269,6 +302,7 @@ absl::Status Wal::Impl::Open(const SnapshotMarker& from, Contents* contents) {
   if (contents->repair) {
     if (absl::Status s = RepairTornEnd(*scan, &*contents->repair); !s.ok()) return s;
   }
+  if (absl::Status s = RewriteTail(*scan); !s.ok()) return s;
   if (absl::Status s = OpenTail(*scan); !s.ok()) return s;
   encoder_ = RecordEncoder(scan->crc);
   metadata_ = contents->metadata;
@@ -319,9 +353,10 @@ absl::Status Wal::Impl::Cut() {
 
 absl::Status Wal::Impl::Append(const HardState* state, absl::Span<const Entry> entries) {
   if (!failed_.ok()) return failed_;
-  if (offset_ >= options_.segment_bytes && encoder_.buffer().empty()) {
+  if (encoder_.buffer().empty() && (offset_ >= options_.segment_bytes || KVD_BUGGIFY("wal/cut early"))) {
     absl::Status status = Cut();
     if (absl::IsResourceExhausted(status)) {
+      KVD_PROBE("wal/no room for a segment");
       if (!no_room_reported_) {
         KVD_LOG(kWarn, "no room for a new WAL segment; going on in the old one", {"error", status});
       }
@@ -351,6 +386,7 @@ absl::Status Wal::Impl::Sync() {
   if (buffer.empty()) return absl::OkStatus();
   // A part may be written when the disk is full; the next try writes the same bytes at the same place.
   if (absl::Status s = file_->WriteAt(offset_, buffer); !s.ok()) {
+    if (absl::IsResourceExhausted(s)) KVD_PROBE("wal/disk full in the middle of a write");
     return absl::IsResourceExhausted(s) ? s : Fail(s);
   }
   const bool unsynced = KVD_MUTANT("ack_before_sync");
@@ -370,6 +406,8 @@ absl::Status Wal::Impl::SaveSnapshot(const SnapshotMarker& marker) {
 }
 
 void Wal::Impl::ReleaseTo(uint64_t index) {
+  if (segments_.size() > 1 && segments_[1].name.first_index <= index)
+    KVD_PROBE("wal/segment no longer needed");
   // Segment i holds nothing that is needed if segment i+1 starts at or before `index`.
   std::vector<std::string> released;
   while (options_.max_segments > 0 && segments_.size() > options_.max_segments && segments_.size() > 1 &&

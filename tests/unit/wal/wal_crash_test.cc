@@ -111,7 +111,11 @@ class CrashingLog {
     // Sometimes a new leader overwrites what is not committed.
     if (random_.Chance(0.1) && latest_.state.commit < last)
       first = random_.Between(latest_.state.commit + 1, last);
-    const uint64_t term = latest_.state.term + (first <= last ? 1 : random_.Below(2));
+    // The hard state of the last entry's term may be what a crash has taken.
+    uint64_t entered = latest_.state.term;
+    if (!latest_.entries.empty()) entered = std::max(entered, latest_.entries.rbegin()->second.term);
+    entered = std::max(entered, latest_.marker.term);
+    const uint64_t term = entered + (first <= last ? 1 : random_.Below(2));
     std::vector<Entry> batch;
     for (uint64_t i = first, n = random_.Below(4); n > 0; --n, ++i) {
       batch.push_back(MakeEntry(i, term, random_.Chance(0.1) ? random_.Below(6000) : random_.Below(200)));

@@ -72,6 +72,38 @@ TEST_F(WalDamageTest, AnyFlippedBit_IsNeverReadAsOtherData) {
   }
 }
 
+// The checksum covers the data of a record and not its type, so one bit can make a hard state of an entry,
+// and an entry of a hard state.
+TEST_F(WalDamageTest, FlippedRecordType_IsFoundByWhatCannotBe) {
+  constexpr uint64_t kVote = 0x1234'5678'9abc'def0;
+  auto wal = MustCreate();
+  for (uint64_t i = 1; i <= 10; ++i) {
+    MustSave(*wal, {i / 4 + 1, kVote, i - 1}, {MakeEntry(i, i / 4 + 1, i % 3 == 0 ? 0 : 30)});
+  }
+  const uint64_t end = wal->written_bytes();
+  wal.reset();
+  const std::string name = Segments()[0];
+  const std::string whole = ReadSegment(name);
+  std::vector<Entry> all;
+  for (uint64_t i = 1; i <= 10; ++i) all.push_back(MakeEntry(i, i / 4 + 1, i % 3 == 0 ? 0 : 30));
+  int found = 0;
+  for (uint64_t offset = 0; offset < end; ++offset) {
+    for (int bit = 0; bit < 8; ++bit) {
+      Overwrite(name, whole);
+      ASSERT_TRUE(fs_->FlipBit(PathOf(name), offset, bit).ok());
+      auto read = Wal::Read(*fs_, kDir, {});
+      if (!read.ok()) {
+        ++found;
+        continue;
+      }
+      ASSERT_EQ(read->entries, all) << offset << " bit " << bit;
+      ASSERT_EQ(read->hard_state.term, 3u) << offset << " bit " << bit;
+      ASSERT_EQ(read->hard_state.vote, kVote) << offset << " bit " << bit;
+    }
+  }
+  EXPECT_GT(found, static_cast<int>(end) * 7);
+}
+
 TEST_F(WalDamageTest, RandomBytes_NeverCrashTheReader) {
   WriteTen();
   base::Random random(3);

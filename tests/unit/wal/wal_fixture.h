@@ -49,6 +49,14 @@ class WalFixture : public testing::Test {
     ASSERT_TRUE(wal.Append(&state, entries).ok());
     ASSERT_TRUE(wal.Sync().ok());
   }
+  // The next one.
+  void FailOneSync() {
+    fs_->SetFaultHook(
+        [failed = std::make_shared<bool>(false)](base::MemFileSystem::Op op, const std::string&) {
+          if (op != base::MemFileSystem::Op::kSync || std::exchange(*failed, true)) return absl::OkStatus();
+          return absl::DataLossError("injected");
+        });
+  }
   std::vector<std::string> Segments() {
     std::vector<std::string> names;
     auto segments = ListSegments(*fs_, kDir);

@@ -316,17 +316,47 @@ TEST_F(WalTest, NoFsync_StillWrites) {
 
 TEST_F(WalTest, FailedSync_IsFinal) {
   auto wal = MustCreate();
-  bool failed = false;
-  fs_->SetFaultHook([&](base::MemFileSystem::Op op, const std::string&) {
-    if (op != base::MemFileSystem::Op::kSync || failed) return absl::OkStatus();
-    failed = true;
-    return absl::DataLossError("injected");
-  });
+  FailOneSync();
   ASSERT_TRUE(wal->Append(nullptr, MakeEntries(1, 1, 1)).ok());
   EXPECT_TRUE(absl::IsDataLoss(wal->Sync()));
   EXPECT_TRUE(absl::IsDataLoss(wal->Sync()));
   EXPECT_TRUE(absl::IsDataLoss(wal->Append(nullptr, MakeEntries(2, 2, 1))));
   EXPECT_TRUE(absl::IsDataLoss(wal->SaveSnapshot({1, 1, ""})));
+}
+
+// After a sync that failed the pages read back and count as clean, so no later sync writes them: whoever
+// starts again and believes what it reads has to write it anew.
+TEST_F(WalTest, WhatAFailedSyncLeft_IsDurableOnceReopened) {
+  auto wal = MustCreate();
+  MustSave(*wal, {1, 1, 1}, MakeEntries(1, 1, 1));
+  FailOneSync();
+  ASSERT_TRUE(wal->Append(nullptr, MakeEntries(2, 2, 1)).ok());
+  ASSERT_TRUE(absl::IsDataLoss(wal->Sync()));
+  wal.reset();
+
+  Wal::Opened again = MustOpen();
+  ASSERT_EQ(again.contents.entries, MakeEntries(1, 2, 1));
+  MustSave(*again.wal, {1, 1, 3}, MakeEntries(3, 3, 1));
+  again.wal.reset();
+  base::Random random(1);
+  fs_ = fs_->CrashClone(random, {0, 0, 0});
+  EXPECT_EQ(MustOpen().contents.entries, MakeEntries(1, 3, 1));
+}
+
+TEST_F(WalTest, WhatAFailedSyncLeft_IsDurableAlsoOnAFullDisk) {
+  auto wal = MustCreate();
+  MustSave(*wal, {1, 1, 1}, MakeEntries(1, 1, 1));
+  FailOneSync();
+  ASSERT_TRUE(wal->Append(nullptr, MakeEntries(2, 2, 1)).ok());
+  ASSERT_TRUE(absl::IsDataLoss(wal->Sync()));
+  wal.reset();
+  auto free = fs_->FreeBytes("/");
+  ASSERT_TRUE(free.ok());
+  fs_->SetCapacity(UINT64_MAX - *free);
+  ASSERT_EQ(MustOpen().contents.entries, MakeEntries(1, 2, 1));
+  base::Random random(1);
+  fs_ = fs_->CrashClone(random, {0, 0, 0});
+  EXPECT_EQ(MustOpen().contents.entries, MakeEntries(1, 2, 1));
 }
 
 }  // namespace
