@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "base/mutant.h"
+#include "base/sites.h"
 #include "raft/impl.h"
 
 namespace kvd::raft {
@@ -104,6 +105,7 @@ void Impl::Hup(trace::CampaignKind kind) {
     Trace(trace::CampaignRefused{CampaignRefusal::kNotPromotable, term_});
   } else if (HasUnappliedConfChange()) {
     // It would count votes of members that are no longer, or miss those that are now.
+    KVD_PROBE("raft/no campaign before a change is applied");
     Trace(trace::CampaignRefused{CampaignRefusal::kUnappliedConfChange, term_});
   } else {
     RequestVotes(kind);
@@ -168,6 +170,7 @@ void Impl::CountVote(NodeId from, bool granted, bool pre) {
 void Impl::LearnCommit(const Message& m) {
   if (role_ == Role::kLeader || !m.reject || m.commit <= log_.commit() || !log_.Matches(m.commit, m.log_term))
     return;
+  KVD_PROBE("raft/commit learned from a refused vote");
   log_.CommitTo(m.commit);
   Trace(trace::CommitAdvanced{m.commit, term_});
   if (role_ != Role::kFollower && HasUnappliedConfChange()) BecomeFollower(term_, kNoNode);
@@ -198,12 +201,18 @@ void Impl::AnswerVoteRequest(const Message& m) {
   }
 }
 
-void Impl::CheckQuorum() {
+// Of all voters' majority, or both while joint, since the last check.
+bool Impl::HeardOfQuorum() {
   auto active = [this](NodeId id) -> std::optional<bool> {
     const Progress* p = Find(id);
     return id == id_ || (p != nullptr && p->recent_active);
   };
-  if (JointVoteOf(conf_, active) != VoteResult::kWon) {
+  return JointVoteOf(conf_, active) == VoteResult::kWon;
+}
+
+void Impl::CheckQuorum() {
+  if (!HeardOfQuorum()) {
+    KVD_PROBE("raft/leader without a quorum steps down");
     Trace(trace::SteppedDown{trace::StepDownReason::kNoQuorum, term_});
     BecomeFollower(term_, kNoNode);
     return;

@@ -57,6 +57,7 @@ struct RaftCore::Impl {
   void LearnCommit(const Message& m);
   void CountVote(NodeId from, bool granted, bool pre);
   void AnswerVoteRequest(const Message& m);
+  bool HeardOfQuorum();
   void CheckQuorum();
   void ForgetLeader();
   bool InLease() const { return leader_ != kNoNode && election_elapsed_ < config_.election_ticks; }
@@ -83,6 +84,7 @@ struct RaftCore::Impl {
   void HandleAppendAnswer(const Message& m);  // at a leader
   void HandleHeartbeatAnswer(const Message& m);
   void MaybeCommit();
+  void TraceAppended(Index first) const;  // entries first..last were appended
   void Unreachable(NodeId id);
   void ChangeProgress(Progress& p, ProgressState to, Index snapshot_index = 0);
   Progress* Find(NodeId id);

@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "base/mutant.h"
+#include "base/sites.h"
 #include "raft/conf_change.h"
 #include "raft/impl.h"
 
@@ -47,6 +48,7 @@ ProposeResult Impl::ForwardProposals(std::vector<Entry> entries) {
 bool Impl::ConfChangeMayStand(const Entry& entry) const {
   std::optional<ConfChangeV2> change = ConfChangeOf(entry);
   if (!change.has_value()) return false;
+  if (KVD_MUTANT("two_conf_changes_in_flight")) return true;
   // One at a time; and out of a joint configuration there is one way, which leads nowhere else.
   return pending_conf_index_ <= log_.applied() && IsJoint(conf_) == change->changes.empty();
 }
@@ -64,9 +66,11 @@ ProposeResult Impl::AppendProposals(std::vector<Entry> entries, bool replace_ref
       if (pending == 0 && ConfChangeMayStand(e)) {
         pending = log_.LastIndex() + i + 1;
       } else if (replace_refused) {
+        KVD_PROBE("raft/second configuration change replaced");
         Trace(trace::ConfChangeRefused{log_.LastIndex() + i + 1});
         e = Entry();
       } else {
+        KVD_PROBE("raft/second configuration change refused");
         Trace(trace::ConfChangeRefused{0});
         return Dropped(ProposeResult::kConfChangePending);
       }
@@ -76,6 +80,7 @@ ProposeResult Impl::AppendProposals(std::vector<Entry> entries, bool replace_ref
   // What is larger than the limit alone passes when nothing else is waiting, and empty entries always do: a
   // leader must be able to open its term and to leave a joint configuration.
   if (bytes > 0 && uncommitted_bytes_ > 0 && uncommitted_bytes_ + bytes > config_.max_uncommitted_bytes) {
+    KVD_PROBE("raft/too much uncommitted");
     return Dropped(ProposeResult::kTooMuchUncommitted);
   }
   uncommitted_bytes_ += bytes;
@@ -92,7 +97,7 @@ void Impl::AppendOwn(std::vector<Entry> entries) {
     e.index = next++;
     log_.Append(std::move(e));
   }
-  Trace(trace::EntriesAppended{term_, first, next - 1});
+  TraceAppended(first);
   if (KVD_MUTANT("leader_counts_unsynced") && role_ == Role::kLeader) {
     Find(id_)->AckedUpTo(log_.LastIndex());
     MaybeCommit();

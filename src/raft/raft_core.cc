@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/sites.h"
 #include "raft/conf_change.h"
 #include "raft/impl.h"
 
@@ -32,7 +33,8 @@ RaftCore::Impl::Impl(const Config& config, const LogView* view, base::Random ran
 void Impl::Tick() {
   ++election_elapsed_;
   if (role_ != Role::kLeader) {
-    if (election_elapsed_ >= election_timeout_ && Promotable()) {
+    const bool due = election_elapsed_ >= election_timeout_ || KVD_BUGGIFY("raft/campaign early");
+    if (due && Promotable()) {
       election_elapsed_ = 0;
       Hup(trace::CampaignKind::kPreElection);
     }
@@ -106,6 +108,7 @@ bool Impl::CheckTerm(const Message& m) {
   if (m.term > term_) {
     if (IsVoteRequest(m.type) && m.context != kTransferCampaign && InLease()) {
       // There is a leader: whoever campaigns is cut off from it, or has been removed.
+      KVD_PROBE("raft/vote refused because somebody leads");
       Trace(trace::VoteCast{m.type == MessageType::kPreVote, m.from, m.term,
                             trace::VoteVerdict::kIgnoredInLease});
       return false;
@@ -118,6 +121,7 @@ bool Impl::CheckTerm(const Message& m) {
     return true;
   }
   if (m.type == MessageType::kApp || m.type == MessageType::kHeartbeat) {
+    KVD_PROBE("raft/message of a leader of the past");
     // A leader of the past, which ignores our vote requests because it has followers: an answer with our term
     // makes it step down, so that a member that was cut off with a higher term can come back.
     Send({.type = MessageType::kAppResp, .to = m.from});

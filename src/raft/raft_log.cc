@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/mutant.h"
+#include "base/sites.h"
 
 namespace kvd::raft {
 
@@ -174,7 +175,10 @@ void RaftLog::Persisted(const ::kvd::raft::Persisted& ack) {
 void RaftLog::InvalidateWritesFrom(Index index) {
   if (KVD_MUTANT("ack_of_overwritten_entries")) return;
   const Index keep = index == 0 ? 0 : index - 1;
-  for (Write& w : writes_) w.valid_to = std::min(w.valid_to, keep);
+  for (Write& w : writes_) {
+    if (w.valid_to > keep) KVD_PROBE("raft/entries replaced while they are written");
+    w.valid_to = std::min(w.valid_to, keep);
+  }
 }
 
 void RaftLog::StableTo(Index index) {

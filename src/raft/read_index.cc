@@ -7,6 +7,7 @@
 
 #include "base/bytes.h"
 #include "base/mutant.h"
+#include "base/sites.h"
 #include "raft/impl.h"
 
 namespace kvd::raft {
@@ -43,7 +44,10 @@ bool Impl::CommittedInTerm() const {
 }
 
 void Impl::StartReadRound() {
+  if (!new_reads_.empty() && !CommittedInTerm()) KVD_PROBE("raft/reads wait for the first commit of a term");
   if (new_reads_.empty() || (!CommittedInTerm() && !KVD_MUTANT("read_before_own_term"))) return;
+  if (KVD_MUTANT("lease_read_after_pause") && HeardOfQuorum())
+    return AnswerReads(log_.commit(), std::exchange(new_reads_, {}));
   if (KVD_MUTANT("read_without_quorum")) return AnswerReads(log_.commit(), std::exchange(new_reads_, {}));
   ReadRound round{.id = ++next_round_, .index = log_.commit(), .reads = std::move(new_reads_), .acks = {id_}};
   new_reads_.clear();

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "base/sites.h"
 #include "raft/impl.h"
 
 namespace kvd::raft {
@@ -56,6 +57,7 @@ void Impl::SwitchTo(ConfState conf) {
 
 void Impl::MaybeStepDown() {
   if (leaving_index_ == 0 || log_.commit() < leaving_index_) return;
+  KVD_PROBE("raft/removed leader steps down");
   Trace(trace::SteppedDown{trace::StepDownReason::kRemoved, term_});
   auto best = std::max_element(peers_.begin(), peers_.end(), [this](const Progress& a, const Progress& b) {
     return (IsVoter(conf_, a.id) ? a.match : 0) < (IsVoter(conf_, b.id) ? b.match : 0);

@@ -6,6 +6,8 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "base/mutant.h"
+#include "base/sites.h"
 #include "raft/impl.h"
 
 namespace kvd::raft {
@@ -17,6 +19,13 @@ Progress* Impl::Find(NodeId id) {
     if (p.id == id) return &p;
   }
   return nullptr;
+}
+
+void Impl::TraceAppended(Index first) const {
+  if (trace_ == nullptr) return;
+  trace::EntriesAppended event{term_, first, log_.LastIndex()};
+  log_.Entries(first, log_.LastIndex() + 1, kNoLimit, &event.entries);
+  Trace(event);
 }
 
 void Impl::ChangeProgress(Progress& p, ProgressState to, Index snapshot_index) {
@@ -55,13 +64,18 @@ void Impl::SendAppends(Progress& p) {
 bool Impl::SendAppend(Progress& p) {
   std::optional<Term> term = log_.TermAt(p.next - 1);
   if (!term.has_value()) return SendSnapshot(p);
+  if (p.next <= log_.LastIndex() && KVD_BUGGIFY("raft/snapshot early")) {
+    std::optional<SnapshotMeta> meta = log_.view().SnapshotToSend();
+    if (meta.has_value() && meta->index >= p.next && SendSnapshot(p)) return true;
+  }
   Message m{
       .type = MessageType::kApp, .to = p.id, .log_term = *term, .index = p.next - 1, .commit = log_.commit()};
   // A full window still lets an empty append through when one is due: its answer tells whether the window's
   // messages were lost.
   uint64_t bytes = 0;
   if ((p.state != ProgressState::kReplicate || !p.inflights.Full()) && p.next <= log_.LastIndex()) {
-    log_.Entries(p.next, log_.LastIndex() + 1, config_.max_message_bytes, &m.entries);
+    const uint64_t most = KVD_BUGGIFY("raft/append one entry") ? 1 : config_.max_message_bytes;
+    log_.Entries(p.next, log_.LastIndex() + 1, most, &m.entries);
     for (const Entry& e : m.entries) bytes += EntryBytes(e);
   }
   p.SentAppend(m.entries.size(), bytes, log_.commit());
@@ -90,6 +104,7 @@ void Impl::HandleAppend(Message& m) {
   if (!log_.Matches(m.index, m.log_term)) {
     // The leader may skip every entry of ours that is newer than its own at that place.
     const auto hint = log_.FindConflictByTerm(std::min(m.index, log_.LastIndex()), m.log_term);
+    KVD_PROBE("raft/append rejected");
     Trace(trace::AppendRejected{m.from, m.index, m.log_term, hint.index, hint.term});
     answer.reject = true;
     answer.index = m.index;
@@ -105,10 +120,11 @@ void Impl::HandleAppend(Message& m) {
   const Index last = m.index + m.entries.size();
   const Index before = log_.LastIndex();
   const Index dropped = log_.AppendFrom(std::move(m.entries));
-  if (dropped != 0) Trace(trace::LogTruncated{dropped});
-  if (dropped != 0 || log_.LastIndex() > before) {
-    Trace(trace::EntriesAppended{term_, dropped != 0 ? dropped : before + 1, log_.LastIndex()});
+  if (dropped != 0) {
+    KVD_PROBE("raft/log truncated");
+    Trace(trace::LogTruncated{dropped});
   }
+  if (dropped != 0 || log_.LastIndex() > before) TraceAppended(dropped != 0 ? dropped : before + 1);
   const Index commit = std::min(m.commit, last);
   if (commit > log_.commit()) {
     log_.CommitTo(commit);
@@ -151,6 +167,7 @@ void Impl::HandleAppendAnswer(const Message& m) {
       break;
     case ProgressState::kSnapshot:
       // Whether by this snapshot or by an older one: it has what our log continues.
+      KVD_PROBE("raft/acknowledgement while a snapshot is on its way");
       if (p.match + 1 >= log_.FirstIndex()) ChangeProgress(p, ProgressState::kReplicate);
       break;
     case ProgressState::kReplicate:
@@ -166,6 +183,9 @@ void Impl::HandleAppendAnswer(const Message& m) {
 void Impl::HandleHeartbeatAnswer(const Message& m) {
   Progress& p = *Find(m.from);
   p.recent_active = true;
+  if (p.state == ProgressState::kReplicate && KVD_BUGGIFY("raft/probe again")) {
+    ChangeProgress(p, ProgressState::kProbe);
+  }
   // A probe that was lost is sent again; and where something is unanswered and nothing was answered for a
   // while, an append asks where the follower stands.
   if (p.state == ProgressState::kProbe) {
@@ -184,8 +204,10 @@ void Impl::MaybeCommit() {
     return p == nullptr ? 0 : p->match;
   };
   const Index index = JointCommittedOf(conf_, acked);
+  if (index == kNoLimit || index <= log_.commit()) return;
   // Only entries of the own term are committed by counting; they take the older ones along.
-  if (index == kNoLimit || index <= log_.commit() || !log_.Matches(index, term_)) return;
+  if (!log_.Matches(index, term_)) KVD_PROBE("raft/a quorum has an entry of an older term");
+  if (!log_.Matches(index, term_) && !KVD_MUTANT("commits_old_term_by_counting")) return;
   log_.CommitTo(index);
   Trace(trace::CommitAdvanced{index, term_});
   MaybeStepDown();

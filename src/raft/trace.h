@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 #include <variant>
+#include <vector>
 
 #include "raft/raft_core.h"
 #include "raft/types.h"
@@ -65,6 +66,7 @@ struct EntriesAppended {
   Term term;
   Index first;
   Index last;
+  std::vector<Entry> entries = {};  // first..last
 };
 struct LogTruncated {
   Index from;  // entries >= from were dropped

@@ -1,4 +1,5 @@
 // Handing the leadership over: bring the target's log up to date, then tell it to campaign without waiting.
+#include "base/sites.h"
 #include "raft/impl.h"
 
 namespace kvd::raft {
@@ -39,6 +40,7 @@ void Impl::SendTimeoutNow(NodeId to) {
 
 void Impl::AbortTransfer() {
   if (transferee_ == kNoNode) return;
+  KVD_PROBE("raft/transfer aborted");
   Trace(trace::Transfer{trace::TransferStep::kAborted, transferee_});
   transferee_ = kNoNode;
 }

@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/mutant.h"
+#include "base/sites.h"
 #include "storage/store_impl.h"
 #include "storage/sweeper.h"
 
@@ -194,6 +195,7 @@ void Writer::Commit(AppliedState applied) {
     store_.engine_->Write(*batch_);
     store_.Publish(state_, conf_state_ ? &*conf_state_ : nullptr);
   }
+  if (KVD_BUGGIFY("storage/flush")) store_.engine_->Flush();
   batch_->Clear();
   conf_state_.reset();
   if (observer_ != nullptr && !events_.empty()) {

@@ -2,6 +2,7 @@
 #include "base/bytes.h"
 #include "base/executor.h"
 #include "base/log.h"
+#include "base/sites.h"
 #include "storage/store_impl.h"
 #include "storage/sweeper.h"
 
@@ -87,7 +88,10 @@ absl::Status StoreImpl::Load() {
   if (engine_->Get(TableKey(Table::kMeta, kSweptRevisionKey), &bytes) && bytes.size() == 8) {
     swept = static_cast<int64_t>(base::LoadBigEndian64(bytes.data()));
   }
-  if (swept < state.compact_revision) sweeper_->Request(state.compact_revision, {});
+  if (swept < state.compact_revision) {
+    KVD_PROBE("storage/interrupted compaction taken up");
+    sweeper_->Request(state.compact_revision, {});
+  }
 
   auto took = background_.clock().Monotonic() - start;
   KVD_LOG(kInfo, "opened the store", {"revision", state.revision},

@@ -5,6 +5,7 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
+#include "base/sites.h"
 #include "storage/store_impl.h"
 
 namespace kvd::storage {
@@ -77,13 +78,15 @@ bool Sweeper::SweepSlice() {
   bool at_end = false;
   size_t looked = 0;
   std::vector<int64_t> pins = store_.pins_.Revisions();
+  const size_t keys_per_hold = KVD_BUGGIFY("storage/sweep one key") ? 1 : kKeysPerHold;
   while (!at_end && looked < kKeysPerSlice &&
          dead.size() < static_cast<size_t>(store_.options_.sweep_batch_revisions)) {
     WriterLock lock(store_.index_mu_);
     std::string next;
-    at_end = store_.index_.Sweep(revision_, pins, resume_, kKeysPerHold, &dead, &kept_for_pins_, &next);
+    at_end = store_.index_.Sweep(revision_, pins, resume_, keys_per_hold, &dead, &kept_for_pins_, &next);
     resume_ = std::move(next);
-    looked += kKeysPerHold;
+    looked += keys_per_hold;
+    if (keys_per_hold == 1) break;
   }
   if (!dead.empty()) {
     std::unique_ptr<WriteBatch> batch = store_.engine_->NewBatch();
@@ -97,6 +100,7 @@ bool Sweeper::SweepSlice() {
 void Sweeper::EndPass() {
   in_pass_ = false;
   if (kept_for_pins_) {
+    KVD_PROBE("storage/sweep spares a long read");
     // What long reads still need goes when they end.
     store_.pins_.OnDropBelow(revision_, [weak = weak_from_this(), revision = revision_] {
       if (auto self = weak.lock()) self->Request(revision, {});

@@ -10,6 +10,7 @@
 #include "absl/container/node_hash_map.h"
 #include "base/executor.h"
 #include "base/mutant.h"
+#include "base/sites.h"
 #include "server/lease/deadline_heap.h"
 #include "storage/event.h"
 
@@ -213,13 +214,16 @@ void Lessor::Impl::Spread() {
 std::vector<int64_t> Lessor::Impl::TakeExpired(Nanos now) {
   std::vector<int64_t> expired;
   DeadlineHeap::Entry entry;
-  while (static_cast<int>(expired.size()) < options.max_expired_per_scan && expiries.PopDue(now, &entry)) {
+  if (KVD_BUGGIFY("lease/scan late")) return expired;
+  const int most = KVD_BUGGIFY("lease/expire one") ? 1 : options.max_expired_per_scan;
+  while (static_cast<int>(expired.size()) < most && expiries.PopDue(now, &entry)) {
     const auto it = leases.find(entry.id);
     if (it == leases.end() || it->second.expiry_entry != entry.at) continue;
     if (it->second.expiry > now) {  // renewed since
       PushExpiry(entry.id, it->second, it->second.expiry);
       continue;
     }
+    KVD_PROBE("lease/expired");
     expired.push_back(entry.id);
     PushExpiry(entry.id, it->second, now + options.revoke_retry_interval);
   }
@@ -314,7 +318,10 @@ absl::StatusOr<std::vector<std::string>> Lessor::Revoke(int64_t id) {
     keys = Sorted(it->second.keys);
     for (const AttachedKey* key : it->second.keys) impl_->attached.erase(impl_->attached.find(key->first));
     impl_->leases.erase(it);
-    if (auto node = impl_->waiting.extract(id)) waiters = std::move(node.mapped());
+    if (auto node = impl_->waiting.extract(id)) {
+      KVD_PROBE("lease/revocation answers renewals");
+      waiters = std::move(node.mapped());
+    }
     impl_->DropDeadEntries();
   }
   Impl::Complete(std::move(waiters), LeaseNotFoundError());
@@ -438,6 +445,7 @@ void Lessor::Renew(int64_t id, RenewCallback done) {
       if (it == impl_->leases.end()) {
         result = LeaseNotFoundError();
       } else if (it->second.expiry <= now && !KVD_MUTANT("expired_lease_revived")) {
+        KVD_PROBE("lease/renewal waits for the revocation");
         impl_->waiting[id].push_back({std::move(done), /*for_checkpoint=*/false});
         return;
       } else {
@@ -447,6 +455,7 @@ void Lessor::Renew(int64_t id, RenewCallback done) {
         if (lease.remaining_ttl_s > 0 && impl_->options.on_checkpoint) {
           // A leader elected after this must not go by the old checkpoint: the answer waits until it is
           // cleared.
+          KVD_PROBE("lease/renewal waits for the checkpoint");
           impl_->waiting[id].push_back({std::move(done), /*for_checkpoint=*/true});
           impl_->ClearCheckpointSoon(id);
           return;

@@ -6,6 +6,8 @@
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/log.h"
+#include "base/mutant.h"
+#include "base/sites.h"
 #include "base/strings.h"
 #include "etcdserverpb/etcdserver.pb.h"
 #include "etcdserverpb/rpc.pb.h"
@@ -174,7 +176,7 @@ void Applier::ApplyQueued() {
     items.swap(queued_);
   }
   std::move(items.begin(), items.end(), std::back_inserter(items_));
-  while (!changing_conf_) {
+  while (!changing_conf_ && !failed_) {
     // Everything up to the next snapshot is one run of entries.
     while (!items_.empty() && items_.front().snapshot == nullptr) {
       std::move(items_.front().entries.begin(), items_.front().entries.end(), std::back_inserter(entries_));
@@ -201,9 +203,14 @@ bool Applier::ApplyEntries(std::deque<raft::Entry>& entries) {
   size_t bytes = 0;
   size_t count = 0;
   std::optional<raft::Entry> conf_change;
-  while (!entries.empty() && count < kMaxBatchEntries && bytes < kMaxBatchBytes) {
+  const size_t most = KVD_BUGGIFY("apply/one entry") ? 1 : kMaxBatchEntries;
+  while (!entries.empty() && count < most && bytes < kMaxBatchBytes) {
     raft::Entry entry = std::move(entries.front());
     entries.pop_front();
+    if (KVD_MUTANT("applied_twice_after_restart") && entry.index == index && count == 0 &&
+        !entry.data.empty() && entry.type == raft::EntryType::kNormal) {
+      ApplyEntry(entry, batch);
+    }
     if (entry.index <= index)
       continue;  // held already: the log is replayed from before the state machine's index
     KVD_CHECK(entry.index == index + 1, "committed entries come without a gap");
@@ -563,7 +570,10 @@ void Applier::FinishConfChange(const raft::Entry& entry, const raft::ConfChange&
 
 void Applier::InstallSnapshot(const raft::Snapshot& snapshot) {
   if (snapshot.meta.index <= applied_index()) return;
-  KVD_CHECK(hooks_.install_snapshot(snapshot), "a received snapshot can be installed");
+  if (!hooks_.install_snapshot(snapshot)) {
+    failed_ = true;
+    return;
+  }
   conf_changed_at_.store(snapshot.meta.index, std::memory_order_release);
   Publish(snapshot.meta.index, snapshot.meta.term, 0);
   hooks_.on_membership();

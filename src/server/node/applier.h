@@ -41,8 +41,8 @@ class Applier final : public CommitSink {
     std::function<void()> on_membership;
     // This member was removed.
     std::function<void()> on_removed;
-    // Replaces the state machine by the received snapshot; gives false if that failed and the process must
-    // stop.
+    // Replaces the state machine by the received snapshot; gives false if that failed: the process stops, and
+    // nothing more is applied.
     std::function<bool(const raft::Snapshot&)> install_snapshot;
     // The leader, role or term changed; called on the consensus executor.
     std::function<void()> on_state_change;
@@ -117,6 +117,7 @@ class Applier final : public CommitSink {
   std::deque<raft::Entry> entries_;
   std::deque<Item> items_;
   bool changing_conf_ = false;
+  bool failed_ = false;  // a snapshot could not be installed
 
   std::atomic<raft::Index> applied_index_{0};
   std::atomic<raft::Term> applied_term_{0};

@@ -1,11 +1,11 @@
 #include "server/node/log_writer.h"
 
-#include <cstdlib>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
 #include "base/mutant.h"
+#include "base/sites.h"
 #include "server/node/raft_convert.h"
 #include "wal/wal.h"
 
@@ -60,10 +60,11 @@ LogWriter::Outcome LogWriter::Check(const absl::Status& status) {
     waiting_for_space_ = true;
     return Outcome::kNoSpace;
   }
-  KVD_LOG(kFatal, "the log cannot be written; stopping, since what was written may be lost",
-          {"error", status});
-  base::FlushLogging();
-  std::abort();
+  KVD_LOG(kError, "the log cannot be written; what was written may be lost", {"error", status});
+  KVD_PROBE("log/sync failed");
+  failed_ = true;
+  on_failure_(status);
+  return Outcome::kFailed;
 }
 
 LogWriter::Outcome LogWriter::Write(const Job& job) {
@@ -96,19 +97,24 @@ absl::Status LogWriter::SaveMarker(const raft::SnapshotMeta& marker) {
 void LogWriter::WriteQueued() {
   {
     std::lock_guard<std::mutex> lock(mutex_);
-    scheduled_ = false;
-    std::move(queued_.begin(), queued_.end(), std::back_inserter(writing_));
-    queued_.clear();
+    auto end = queued_.end();
+    if (queued_.size() > 1 && KVD_BUGGIFY("log/one job")) end = queued_.begin() + 1;
+    std::move(queued_.begin(), end, std::back_inserter(writing_));
+    queued_.erase(queued_.begin(), end);
+    scheduled_ = !queued_.empty();
+    if (scheduled_) executor_.Post([this] { WriteQueued(); });
   }
-  if (writing_.empty()) return;
+  if (writing_.empty() || failed_) return;
   base::Nanos start = executor_.clock().Monotonic();
 
   bool sync = false;
   for (; encoded_ < writing_.size(); ++encoded_) {
-    if (Write(writing_[encoded_]) != Outcome::kWritten) return WaitForSpace();
+    if (Outcome o = Write(writing_[encoded_]); o != Outcome::kWritten) return Pause(o);
   }
   for (const Job& job : writing_) sync = sync || job.must_sync;
-  if (sync && Check(wal_.Sync()) != Outcome::kWritten) return WaitForSpace();
+  if (sync) {
+    if (Outcome o = Check(wal_.Sync()); o != Outcome::kWritten) return Pause(o);
+  }
   if (waiting_for_space_) {
     KVD_LOG(kInfo, "the disk of the log has room again");
     waiting_for_space_ = false;
@@ -134,14 +140,16 @@ void LogWriter::WriteQueued() {
   persisted_(last);
 }
 
-void LogWriter::WaitForSpace() {
+void LogWriter::Pause(Outcome outcome) {
+  if (outcome == Outcome::kFailed) return;
+  KVD_PROBE("log/full disk");
   no_space_.store(true, std::memory_order_release);
   executor_.PostAfter(kSpaceRetry, [this] { WriteQueued(); });
 }
 
 void LogWriter::Checkpoint(raft::SnapshotMeta marker) {
   executor_.Post([this, marker = std::move(marker)] {
-    if (waiting_for_space_ || !writing_.empty()) return;  // the next checkpoint covers this one
+    if (failed_ || waiting_for_space_ || !writing_.empty()) return;  // the next checkpoint covers this one
     if (Check(SaveMarker(marker)) == Outcome::kWritten) {
       wal_.ReleaseTo(marker.index);
     } else {
@@ -152,7 +160,7 @@ void LogWriter::Checkpoint(raft::SnapshotMeta marker) {
 
 void LogWriter::Finish(absl::AnyInvocable<void()> done) {
   executor_.Post([this, done = std::move(done)]() mutable {
-    if (writing_.empty()) {
+    if (writing_.empty() && !failed_) {
       wal::HardState hard = ToWal(hard_);
       absl::Status status = wal_.Append(&hard, {});
       if (status.ok()) status = wal_.Sync();

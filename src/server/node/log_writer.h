@@ -2,8 +2,9 @@
 // together and share the next sync. What must not be sent before it is durable leaves from here, without a
 // detour through the consensus executor.
 //
-// A failed sync ends the process at once (Linux has dropped the pages, a retry would prove nothing). A full
-// disk is waited for: the jobs stay queued, in order, and nothing is acknowledged until there is room.
+// A failed sync is final (Linux has dropped the pages, a retry would prove nothing): nothing is acknowledged
+// any more, and the process must stop. A full disk is waited for: the jobs stay queued, in order, and nothing
+// is acknowledged until there is room.
 //
 // Thread-safety: Submit from one thread (the consensus executor's). Ownership: borrows the log, the
 // executor and the transport.
@@ -45,7 +46,11 @@ class LogWriter {
   LogWriter(wal::Wal& wal, raft::HardState hard, base::Executor& executor, RaftTransport& transport);
   ~LogWriter();
 
+  // Told once that the log has failed for good; it ends the process. Runs on the log executor.
+  using FailureCallback = absl::AnyInvocable<void(const absl::Status&)>;
+
   // Before the first Submit.
+  void SetFailureCallback(FailureCallback failed) { on_failure_ = std::move(failed); }
   void SetPersistedCallback(PersistedCallback done) { persisted_ = std::move(done); }
   void Submit(Job job);
   // Records that the state machine is safe up to the marker without the log, and lets go of the log up to
@@ -59,18 +64,20 @@ class LogWriter {
   base::Nanos stalled_for() const;
 
  private:
-  enum class Outcome { kWritten, kNoSpace };
+  enum class Outcome { kWritten, kNoSpace, kFailed };
 
   void WriteQueued();
   Outcome Write(const Job& job);
   Outcome Check(const absl::Status& status);
-  void WaitForSpace();
+  // After a write that was not done: waits for space, or does nothing any more.
+  void Pause(Outcome outcome);
   absl::Status SaveMarker(const raft::SnapshotMeta& marker);
 
   wal::Wal& wal_;
   base::Executor& executor_;
   RaftTransport& transport_;
   PersistedCallback persisted_;
+  FailureCallback on_failure_;
 
   std::mutex mutex_;
   std::vector<Job> queued_;  // guarded by mutex_
@@ -80,6 +87,7 @@ class LogWriter {
   std::vector<Job> writing_;  // the first `encoded_` of them are in the log's buffer already
   size_t encoded_ = 0;
   bool waiting_for_space_ = false;
+  bool failed_ = false;
   raft::HardState hard_;  // last given to the log
   std::atomic<bool> no_space_{false};
   std::atomic<int64_t> owed_since_{0};  // monotonic nanoseconds; 0: nothing

@@ -8,6 +8,7 @@
 #include "absl/strings/str_format.h"
 #include "base/file_system.h"
 #include "base/log.h"
+#include "base/sites.h"
 #include "base/strings.h"
 #include "raft/conf_change.h"
 #include "server/node/conf_state_json.h"
@@ -189,6 +190,7 @@ absl::StatusOr<MemberDisk::State> MemberDisk::Open() {
   wal::SnapshotMarker from = markers->back();
   if (from.index > state.store->applied().index) {
     // A received snapshot that the log knows of and the state machine does not hold yet.
+    KVD_PROBE("node/snapshot taken up at the start");
     KVD_LOG(kInfo, "Recovering from snapshot backend", {"snapshot-index", from.index});
     raft::SnapshotMeta meta{from.index, from.term, {}};
     DecodeConfState(from.conf_state, &meta.conf_state);
@@ -217,7 +219,9 @@ absl::StatusOr<MemberDisk::State> MemberDisk::Open() {
   state.hard = {contents.hard_state.term, contents.hard_state.vote, contents.hard_state.commit};
   // The commit index is written lazily; what was applied was committed.
   state.hard.commit = std::max<uint64_t>(state.hard.commit, applied.index);
+  if (applied.index < state.hard.commit) KVD_PROBE("node/log replayed");
   if (state.log->LastIndex() < state.hard.commit) {
+    KVD_PROBE("node/loss of committed entries found");
     return absl::DataLossError(
         absl::StrCat("the log in ", options_.wal_dir, " ends at index ", state.log->LastIndex(),
                      ", but index ", state.hard.commit,

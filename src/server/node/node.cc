@@ -1,12 +1,14 @@
 #include "server/node/node.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <future>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
 #include "base/mutant.h"
+#include "base/sites.h"
 #include "membershippb/membership.pb.h"
 #include "server/config/config.h"
 #include "server/node/conf_state_json.h"
@@ -83,6 +85,7 @@ Node::Node(NodeOptions options, NodeExecutors executors, MemberDisk& disk, Membe
   store_->SetObserver(&hub_->observer());
   store_->SetLeaseBinder(&lessor_.binder());
   writer_ = std::make_unique<LogWriter>(*wal_, state.hard, executors.log, network);
+  writer_->SetFailureCallback([this](const absl::Status& status) { OnDiskFailure(status); });
 
   Applier::Parts parts{member_id_, executors.apply, *store_,    lessor_,
                        cluster_,   alarms_,         proposals_, waiters_};
@@ -100,6 +103,7 @@ Node::Node(NodeOptions options, NodeExecutors executors, MemberDisk& disk, Membe
   driver.catch_up_entries = options_.snapshot_catchup_entries;
   driver.trim_every = options_.limits.trim_every;
   driver.stall_limit = options_.heartbeat * options_.election_ticks;
+  driver.trace = options_.trace;
   if (options_.advance_election_ticks) driver.advance_ticks = options_.election_ticks - 1;
   raft::Config config = CoreConfig(options_, state, store_->applied().index);
   checkpointed_ = state.log->FirstIndex() - 1;
@@ -192,6 +196,7 @@ void Node::Stop() {
 void Node::Propose(RequestField field, std::string_view request, ApplyCallback done) {
   if (driver_->commit() > applier_->applied_index() + kMaxApplyGap ||
       driver_->pending_bytes() > kMaxPendingBytes) {
+    KVD_PROBE("node/too many requests");
     ApplyOutcome refused;
     refused.error = Error::kTooManyRequests;
     done(std::move(refused));
@@ -344,10 +349,10 @@ void Node::SyncPeers() {
 void Node::OnApplied(raft::Index index, size_t bytes) {
   bytes_since_point_ += bytes;
   if (index >= snapshot_point_ + options_.limits.snapshot_point_every ||
-      bytes_since_point_ >= kSnapshotPointBytes) {
+      bytes_since_point_ >= kSnapshotPointBytes || KVD_BUGGIFY("node/snapshot point early")) {
     SetSnapshotPoint();
   }
-  if (index >= checkpoint_at_) {
+  if (index >= checkpoint_at_ || KVD_BUGGIFY("node/checkpoint early")) {
     checkpoint_at_ = index + std::min<raft::Index>(options_.snapshot_count, kCheckpointEvery);
     executors_.background.Post([this] { TakeCheckpoint(); });
   }
@@ -379,25 +384,36 @@ bool Node::InstallSnapshot(const raft::Snapshot& snapshot) {
           {"incoming-leader-snapshot-index", snapshot.meta.index});
   absl::StatusOr<std::unique_ptr<storage::Store>> loaded = disk_.LoadSnapshot(snapshot.meta);
   if (!loaded.ok()) {
-    KVD_LOG(kFatal, "the received snapshot cannot be loaded", {"error", loaded.status()});
-    base::FlushLogging();
+    KVD_LOG(kError, "the received snapshot cannot be loaded", {"error", loaded.status()});
+    OnDiskFailure(loaded.status());
     return false;
   }
   store_->ReplaceWith(std::move(*loaded), [] {});
   if (absl::Status active = disk_.ActivateLoaded(); !active.ok()) {
-    KVD_LOG(kFatal, "the received snapshot cannot be adopted", {"error", active});
-    base::FlushLogging();
+    KVD_LOG(kError, "the received snapshot cannot be adopted", {"error", active});
+    OnDiskFailure(active);
     return false;
   }
   lessor_.Clear();
   if (absl::Status loaded_tables = Load(); !loaded_tables.ok()) {
-    KVD_LOG(kFatal, "the received snapshot cannot be read", {"error", loaded_tables});
-    base::FlushLogging();
+    KVD_LOG(kError, "the received snapshot cannot be read", {"error", loaded_tables});
+    OnDiskFailure(loaded_tables);
     return false;
   }
+  KVD_PROBE("node/snapshot installed");
   KVD_LOG(kInfo, "applied snapshot", {"snapshot-index", snapshot.meta.index},
           {"revision", store_->current_revision()});
   return true;
+}
+
+void Node::OnDiskFailure(const absl::Status& status) {
+  if (events_.on_disk_failure) {
+    events_.on_disk_failure(status);
+    return;
+  }
+  KVD_LOG(kFatal, "the disk has failed; stopping", {"error", status});
+  base::FlushLogging();
+  std::abort();
 }
 
 void Node::OnStateChange() {

@@ -39,6 +39,10 @@
 #include "server/node/wire_codec.h"
 #include "server/watch/watch_hub.h"
 
+namespace kvd::raft {
+class TraceSink;
+}  // namespace kvd::raft
+
 namespace kvd::server {
 
 // Where a node's work runs. Several may be one and the same, as in a simulation.
@@ -82,6 +86,7 @@ struct NodeOptions {
   int64_t max_learners = 1;
   bool auto_promote_learners = false;  // as soon as they hold what the leader holds
   uint64_t seed = 0;                   // of the election jitter
+  raft::TraceSink* trace = nullptr;    // sees what the core does; borrowed
   NodeLimits limits = {};
 };
 
@@ -93,6 +98,9 @@ class Node final : public PeerReceiver, public HeaderSource {
   // Told once each, on one of the node's executors.
   struct Events {
     std::function<void()> on_ready;  // published and able to serve
+    // The disk of the log, or of a received snapshot, has failed for good: the process stops at once, and
+    // what the node does until then reaches nobody. Without a function the node aborts the process itself.
+    std::function<void(const absl::Status&)> on_disk_failure = nullptr;
     // No longer a member, and the others have had time to hear of it: the process stops.
     std::function<void()> on_removed;
     // This member cannot go on: the process stops with this text. May be empty.
@@ -200,6 +208,7 @@ class Node final : public PeerReceiver, public HeaderSource {
   void OnStateChange();
   void OnApplied(raft::Index index, size_t bytes);
   bool InstallSnapshot(const raft::Snapshot& snapshot);
+  void OnDiskFailure(const absl::Status& status);
   void SetSnapshotPoint();
   void TakeCheckpoint();
   void Housekeep();

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/mutant.h"
+#include "base/sites.h"
 #include "server/node/node.h"
 #include "storage/store.h"
 
@@ -161,6 +162,7 @@ void Node::AskLeader(PeerRequest request, base::Nanos deadline,
   std::shared_ptr<const ClusterView> view = cluster_.View();
   const Member* leader = view->Find(driver_->leader());
   if (leader == nullptr || leader->id == member_id_) {
+    KVD_PROBE("lease/question finds no leader");
     again(std::move(request), deadline, std::move(done));
     return;
   }

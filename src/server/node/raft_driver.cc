@@ -7,6 +7,7 @@
 #include "base/bytes.h"
 #include "base/log.h"
 #include "base/mutant.h"
+#include "base/sites.h"
 
 namespace kvd::server {
 namespace {
@@ -42,8 +43,11 @@ RaftDriver::RaftDriver(const raft::Config& config, std::unique_ptr<raft::MemoryL
       transport_(transport),
       sink_(sink),
       log_(std::move(log)),
-      core_(std::make_unique<raft::RaftCore>(config, log_.get(), base::Random(seed), nullptr)),
+      core_(std::make_unique<raft::RaftCore>(config, log_.get(), base::Random(seed), options.trace)),
       mail_(std::make_unique<Mail>()) {
+  // An answer to a read of this member's last life must not be taken for one of this: rounds are not counted
+  // from the same number again.
+  round_ = KVD_MUTANT("read_rounds_start_over") ? 0 : base::Random(seed).Split("read rounds").Next();
   applied_ = config.applied;
   reported_applied_ = config.applied;
   trimmed_at_ = log_->FirstIndex();
@@ -170,7 +174,8 @@ void RaftDriver::OnTick() {
   DropStale(now);
   // A round that was lost on the way, or with its leader, is asked again; the reads of both rounds are later
   // than either, so one new round serves them all.
-  if (!reads_in_round_.empty() && now - round_started_ >= options_.read_retry) {
+  if (!reads_in_round_.empty() &&
+      (now - round_started_ >= options_.read_retry || KVD_BUGGIFY("node/ask again for a read"))) {
     std::move(reads_in_round_.begin(), reads_in_round_.end(), std::back_inserter(reads_waiting_));
     reads_in_round_.clear();
   }
@@ -223,6 +228,7 @@ void RaftDriver::Drain() {
 void RaftDriver::ProposePending() {
   std::erase_if(pending_, [this](const PendingProposal& p) {
     if (KVD_MUTANT("revocation_outlives_term")) return false;
+    if (p.only_in && *p.only_in != core_->term()) KVD_PROBE("node/revocation of an older term dropped");
     if (!p.only_in || (core_->role() == raft::Role::kLeader && core_->term() == *p.only_in)) return false;
     pending_bytes_.fetch_sub(p.data.size(), std::memory_order_relaxed);
     return true;
@@ -376,6 +382,7 @@ void RaftDriver::PublishState() {
   if (!reads_in_round_.empty()) {  // the old leader's answer will not come
     std::move(reads_in_round_.begin(), reads_in_round_.end(), std::back_inserter(reads_waiting_));
     reads_in_round_.clear();
+    KVD_PROBE("node/reads outlive their leader");
   }
   sink_.OnStateChange();
 }
@@ -411,7 +418,7 @@ void RaftDriver::WatchDisk(base::Nanos now) {
 }
 
 void RaftDriver::TrimLog() {
-  bool too_large = log_->bytes() > options_.max_log_bytes;
+  bool too_large = log_->bytes() > options_.max_log_bytes || KVD_BUGGIFY("node/trim hard");
   if (!too_large && reported_applied_ < trimmed_at_ + options_.trim_every) return;
   trimmed_at_ = reported_applied_;
   uint64_t keep = too_large ? 0 : options_.catch_up_entries;

@@ -59,6 +59,7 @@ class RaftDriver {
     base::Nanos stall_limit{0};
     // Entries applied since the last trim before it trims again.
     uint64_t trim_every = 1000;
+    raft::TraceSink* trace = nullptr;  // of the core; borrowed
   };
   // A moment of the core, for status answers.
   struct State {

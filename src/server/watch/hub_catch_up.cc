@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/mutant.h"
+#include "base/sites.h"
 #include "server/watch/hub_core.h"
 #include "storage/store.h"
 
@@ -86,7 +87,7 @@ SliceQuery WatchHub::Core::QueryFor(const std::vector<Watcher*>& cohort) const {
   query.start = std::string(start);
   if (query.kind == SliceQuery::Kind::kHalfOpen) query.end = std::string(end);
   query.to_revision = revision_;
-  query.max_events = options_.slice_events;
+  query.max_events = KVD_BUGGIFY("watch/one event at a time") ? 1 : options_.slice_events;
   query.max_bytes = options_.slice_bytes;
   return query;
 }
@@ -131,6 +132,7 @@ void WatchHub::Core::OnSlice(Slice slice) {
   std::vector<Watcher*> cohort = std::exchange(cohort_, {});
   std::erase(cohort, nullptr);
   if (slice.compacted) {
+    KVD_PROBE("watch/compaction overtakes a read");
     CancelCompacted(cohort, slice.compact_revision);
   } else {
     Deliver(cohort, std::move(slice), /*last_stretch=*/false);
@@ -169,6 +171,7 @@ void WatchHub::Core::Deliver(std::vector<Watcher*>& cohort, Slice slice, bool la
   }
   Flush(slice.next_revision - 1);
   for (Watcher* watcher : cohort) {
+    if (watcher->state == Watcher::State::kBlocked) KVD_PROBE("watch/blocked while it catches up");
     if (watcher->state != Watcher::State::kScanning) continue;
     const int64_t next = std::max(watcher->next_revision, slice.next_revision);
     if (next > revision_) {
@@ -180,6 +183,7 @@ void WatchHub::Core::Deliver(std::vector<Watcher*>& cohort, Slice slice, bool la
 }
 
 void WatchHub::Core::Compacted(Watcher& watcher, int64_t compact_revision) {
+  KVD_PROBE("watch/cancelled by a compaction");
   Stream& stream = *watcher.stream;
   const int64_t id = watcher.id;
   EraseWatcher(watcher);

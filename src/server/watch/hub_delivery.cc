@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "base/mutant.h"
+#include "base/sites.h"
 #include "server/watch/hub_core.h"
 #include "storage/store.h"
 
@@ -51,6 +52,7 @@ void WatchHub::Core::Flush(int64_t revision) {
     Watcher& watcher = *pending.watcher;
     watcher.slot = Watcher::kNoSlot;
     if (OverLimit(*watcher.stream)) {
+      KVD_PROBE("watch/slow stream falls behind");
       int64_t first = batch_[pending.events.front()].event().revision.main;
       if (KVD_MUTANT("slow_watch_loses_batch"))
         first = batch_[pending.events.back()].event().revision.main + 1;
@@ -86,6 +88,7 @@ void WatchHub::Core::Send(Watcher& watcher, const std::vector<uint32_t>& events,
     const base::SharedBytes& piece = PieceFor(watcher, batch_[position]);
     if (watcher.has(Watcher::kFragment) && pieces.size() > 1 &&
         bytes + piece.size() >= options_.fragment_bytes) {
+      KVD_PROBE("watch/fragment");
       head.fragment = true;
       pieces.front() = EncodeHead(headers_, head);
       stream.sink->Send(std::exchange(pieces, {}));

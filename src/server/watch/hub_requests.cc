@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/mutant.h"
+#include "base/sites.h"
 #include "etcdserverpb/rpc.pb.h"
 #include "server/watch/hub_core.h"
 #include "storage/store.h"
@@ -204,7 +205,10 @@ void WatchHub::Core::HandleWritable(Stream& stream) {
 // --- Progress ---
 
 void WatchHub::Core::HandleProgress(Stream& stream) {
-  if (stream.unsynced > 0) return;  // nothing true could be said
+  if (stream.unsynced > 0) {  // nothing true could be said
+    KVD_PROBE("watch/progress of who is behind");
+    return;
+  }
   // Whoever asks may have read the store's latest revision: the answer waits until the hub has come to it.
   stream.progress_target = store_.current_revision();
   if (stream.progress_requests++ > 0) return;  // already waiting
@@ -229,7 +233,10 @@ bool WatchHub::Core::TryAnswerProgress(Stream& stream) {
     stream.progress_requests = 0;
     return true;
   }
-  if (true_for_all && revision_ < stream.progress_target) return false;
+  if (true_for_all && revision_ < stream.progress_target) {
+    KVD_PROBE("watch/progress waits for the hub");
+    return false;
+  }
   const int requests = std::exchange(stream.progress_requests, 0);
   for (int i = 0; true_for_all && i < requests; ++i) {
     SendHead(stream, {.revision = revision_, .watch_id = kNoWatch});

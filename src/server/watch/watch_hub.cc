@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/sites.h"
 #include "server/watch/hub_core.h"
 #include "storage/store.h"
 
@@ -24,7 +25,9 @@ void WatchHub::Core::OnCommit(int64_t last_revision, absl::Span<const storage::E
     std::lock_guard lock(intake_mu_);
     size_t bytes = 0;
     for (const storage::Event& e : events) bytes += sizeof e + e.kv.size();
-    if (intake_.skipped_to != 0 || intake_.bytes + bytes > options_.max_backlog_bytes) {
+    if (intake_.skipped_to != 0 || intake_.bytes + bytes > options_.max_backlog_bytes ||
+        KVD_BUGGIFY("watch/left to history")) {
+      KVD_PROBE("watch/backlog full");
       intake_.skipped_to = last_revision;
     } else {
       intake_.commits.push_back({last_revision, {events.begin(), events.end()}, bytes});
@@ -40,6 +43,7 @@ void WatchHub::Core::OnReplaced(int64_t current_revision) {
   bool post;
   {
     std::lock_guard lock(intake_mu_);
+    KVD_PROBE("watch/store replaced");
     int64_t dropped = 0;
     for (const Intake::Commit& commit : intake_.commits)
       dropped += static_cast<int64_t>(commit.events.size());
