@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/mutant.h"
 #include "run.h"
+#include "sim_sites.h"
 
 namespace kvd::sim {
 namespace {
@@ -30,6 +31,10 @@ struct Flags {
   std::string mutant;
   bool keep_going = false;
   double budget_s = 0;  // start no new seed after this long
+  // Print how often each named place was reached; with kRequired, one that never was fails the series.
+  enum class Probes { kNo, kPrinted, kRequired };
+  Probes probes = Probes::kNo;
+  bool minute = false;  // one minute of three members under load, and what it costs
   std::string self;
 };
 
@@ -64,11 +69,18 @@ bool Parse(int argc, char** argv, Flags* flags) {
       flags->mutant = value;
     } else if (argument == "--keep-going") {
       flags->keep_going = true;
+    } else if (argument == "--probes") {
+      flags->probes = Flags::Probes::kPrinted;
+    } else if (argument == "--probes=required") {
+      flags->probes = Flags::Probes::kRequired;
+    } else if (argument == "--minute") {
+      flags->minute = true;
     } else {
       std::cerr
           << "kvd-sim: " << argument << "\n"
           << "usage: kvd-sim [--seed=N] [--seeds=K] [--jobs=J] [--log=none|events|full] [--until=SECONDS]\n"
-             "               [--budget=SECONDS] [--keep-going] [--mutant=NAME]\n";
+             "               [--budget=SECONDS] [--keep-going] [--probes[=required]] [--mutant=NAME]\n"
+             "       kvd-sim --minute\n";
       return false;
     }
   }
@@ -114,6 +126,33 @@ std::string Replay(const Flags& flags, uint64_t seed) {
   std::_Exit(0);
 }
 
+// One simulated minute of three members under load, without faults. The bound is far above what it costs
+// (below a second), so that only a simulation that has become useless fails it.
+int RunMinute() {
+  base::SetLogLevel(base::LogLevel::kFatal);
+  Swarm swarm;
+  swarm.duration = std::chrono::seconds(60);
+  swarm.think = std::chrono::milliseconds(40);
+  swarm.max_ops = UINT64_MAX;
+  swarm.cluster.log_latency.max = std::chrono::milliseconds(5);
+  RunResult result = Run(swarm, {});
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  auto seconds = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6;
+  };
+  double cpu = seconds(usage.ru_utime) + seconds(usage.ru_stime);
+  std::printf(
+      "%.1f s simulated, %llu requests, %lld revisions, %llu events watched: %.2f s CPU, %.2f s for each "
+      "minute%s\n",
+      static_cast<double>(result.simulated.count()) / 1e9, static_cast<unsigned long long>(result.requests),
+      static_cast<long long>(result.revisions), static_cast<unsigned long long>(result.events), cpu,
+      cpu * 60e9 / static_cast<double>(result.simulated.count()),
+      result.failed ? (" FAILED [" + result.checker + "] " + result.what).c_str() : "");
+  constexpr double kMostSeconds = 10;
+  return result.failed || cpu > kMostSeconds ? 1 : 0;
+}
+
 class Runner {
  public:
   explicit Runner(const Flags& flags) : flags_(flags) {}
@@ -143,10 +182,23 @@ class Runner {
                   static_cast<double>(done_) * 60 / Seconds(),
                   static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec));
     }
-    return failed_ == 0 ? 0 : 1;
+    bool reached = flags_.probes == Flags::Probes::kNo || PrintProbes();
+    return failed_ == 0 && reached ? 0 : 1;
   }
 
  private:
+  // False if one that is required was never hit.
+  bool PrintProbes() const {
+    size_t never = 0;
+    for (size_t i = 0; i < SiteNames().size(); ++i) {
+      uint64_t hits = SiteCounters::Shared().Get(i);
+      if (hits == 0) ++never;
+      std::printf("%12llu  %s%s\n", static_cast<unsigned long long>(hits),
+                  std::string(SiteNames()[i]).c_str(), hits == 0 ? "   NEVER REACHED" : "");
+    }
+    std::printf("%zu of %zu places never reached\n", never, SiteNames().size());
+    return never == 0 || flags_.probes != Flags::Probes::kRequired;
+  }
   double Seconds() const {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count();
   }
@@ -189,5 +241,7 @@ int main(int argc, char** argv) {
     return 2;
 #endif
   }
+  kvd::sim::SiteCounters::Shared();  // before the processes that share them
+  if (flags.minute) return kvd::sim::RunMinute();
   return kvd::sim::Runner(flags).Run();
 }

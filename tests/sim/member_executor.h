@@ -16,9 +16,20 @@ namespace kvd::sim {
 
 // A member's time, as far as it differs from the world's.
 struct MemberTime {
-  double rate = 1.0;  // of its clocks against true time
+  double rate = 1.0;  // of its clocks against true time, since `since`
+  base::Nanos since{0};
+  base::Nanos at_since{0};  // what its monotonic clock showed then
   base::Nanos wall_offset{0};
   base::Nanos paused_until{0};  // true time
+
+  base::Nanos Monotonic(base::Nanos now) const {
+    return at_since + base::Nanos(static_cast<int64_t>(static_cast<double>((now - since).count()) * rate));
+  }
+  void SetRate(base::Nanos now, double new_rate) {
+    at_since = Monotonic(now);
+    since = now;
+    rate = new_rate;
+  }
 };
 
 // How long a task waits before it runs, which for the log's thread is how long the disk takes.
@@ -31,16 +42,13 @@ struct Latency {
 class MemberClock final : public base::Clock {
  public:
   MemberClock(base::Clock& world, const MemberTime& time) : world_(world), time_(time) {}
-  base::Nanos Monotonic() const override { return Scaled(world_.Monotonic()); }
+  base::Nanos Monotonic() const override { return time_.Monotonic(world_.Monotonic()); }
   base::Nanos Wall() const override {
     base::Nanos now = world_.Monotonic();
-    return world_.Wall() - now + Scaled(now) + time_.wall_offset;
+    return world_.Wall() - now + time_.Monotonic(now) + time_.wall_offset;
   }
 
  private:
-  base::Nanos Scaled(base::Nanos t) const {
-    return base::Nanos(static_cast<int64_t>(static_cast<double>(t.count()) * time_.rate));
-  }
   base::Clock& world_;
   const MemberTime& time_;
 };

@@ -4,7 +4,9 @@
 
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "sim_cluster.h"
 #include "swarm.h"
@@ -23,6 +25,8 @@ class Nemesis {
   // Starts every member of `members` that is down, and ends those that are none. False while one cannot
   // start.
   bool RestoreAll(const std::vector<uint64_t>& members);
+  // Every member whose disk was lost is out of the cluster.
+  bool Repaired() const { return broken_.empty(); }
   uint64_t faults() const { return faults_; }
 
  private:
@@ -43,10 +47,17 @@ class Nemesis {
   void CutLink();
   void Stall();
   void FullDisk();
+  void SyncFailure();
+  void ClockChange();
+  void BadDisk();
+  // A member that cannot come back is removed, and an empty one takes its place.
+  void Replace(size_t member);
+  void StartFailed(size_t member, const absl::Status& status);
   void Transfer();
   void ChangeMembers();
+  void ChangeMember();
   void BadNetwork();
-  void AddMember();
+  void AddMember(bool may_be_learner);
   base::Nanos Now() { return cluster_.scheduler().clock().Monotonic(); }
 
   SimCluster& cluster_;
@@ -57,6 +68,9 @@ class Nemesis {
   bool stopped_ = false;
   bool network_is_bad_ = false;
   base::Nanos next_removal_{0};
+  std::vector<size_t> atlas_;  // members whose disk may go bad: fewer than half
+  std::set<size_t> damaged_;   // of them: what is on the disk may be wrong
+  std::set<size_t> broken_;    // of them: cannot start, and still belong to the cluster
   uint64_t faults_ = 0;
 };
 

@@ -12,6 +12,8 @@
 #include "absl/strings/str_format.h"
 #include "history_checker.h"
 #include "nemesis.h"
+#include "raft_checker.h"
+#include "sim_sites.h"
 #include "truth.h"
 #include "verdict.h"
 #include "wgl_checker.h"
@@ -26,12 +28,17 @@ constexpr Nanos kHashEvery = std::chrono::milliseconds(500);
 
 class OneRun {
  public:
-  OneRun(const Swarm& swarm, const RunOptions& options) : swarm_(swarm), options_(options) {
+  OneRun(const Swarm& swarm, const RunOptions& options)
+      : swarm_(swarm),
+        options_(options),
+        sites_(base::Random(swarm.seed).Split("sites"), swarm.buggify, SiteCounters::Shared()),
+        raft_(verdict_) {
     SimCluster::Options cluster = swarm.cluster;
     cluster.wrap_engine = [this](size_t member, std::unique_ptr<storage::Engine> engine) {
       if (truth_ == nullptr) truth_ = std::make_unique<Truth>(clock_, verdict_);
       return truth_->Watch(member, std::move(engine));
     };
+    cluster.checker = &raft_;
     cluster_ = std::make_unique<SimCluster>(cluster);
     clock_.world = &cluster_->scheduler().clock();
     auto note = [this](const std::string& what) { Note(what); };
@@ -114,13 +121,20 @@ class OneRun {
     Note("the faults end");
     workload_->StopLoad();
     nemesis_->Stop();
+    sites_.Quieten();
     cluster_->Heal();
     cluster_->SetNetwork(0, 0, swarm_.cluster.min_delay, swarm_.cluster.max_delay);
     Nanos budget = std::chrono::seconds(30) + 60 * swarm_.election();
     // Changes of the membership that are still under way end first.
     Advance(std::chrono::seconds(4), nullptr);
     cluster_->Heal();
-    if (verdict_.failed() || !nemesis_->RestoreAll({})) return;
+    if (verdict_.failed()) return;
+    nemesis_->RestoreAll({});
+    if (!Advance(2 * budget, [&] { return nemesis_->Repaired(); })) {
+      return verdict_.Fail("liveness", "a member whose disk is lost cannot be removed: " + WhatIsUnsettled());
+    }
+    // Who takes its place may still be on its way.
+    Advance(std::chrono::seconds(4), nullptr);
     std::vector<uint64_t> members;
     bool led = Advance(budget, [&] {
       std::optional<std::vector<uint64_t>> known = MembersOfLeader();
@@ -304,6 +318,8 @@ class OneRun {
   const Swarm swarm_;
   const RunOptions options_;
   Verdict verdict_;
+  SimSites sites_;
+  RaftChecker raft_;
   LateClock clock_;
   std::unique_ptr<Truth> truth_;
   std::unique_ptr<SimCluster> cluster_;

@@ -5,6 +5,8 @@
 
 #include "base/bytes.h"
 #include "base/check.h"
+#include "base/strings.h"
+#include "raft_checker.h"
 #include "sim_network.h"
 
 namespace kvd::sim {
@@ -12,6 +14,19 @@ namespace kvd::sim {
 using server::Error;
 using server::Member;
 using server::Node;
+
+// What the core of one member does, as long as that counts.
+class SimCluster::Tap final : public raft::TraceSink {
+ public:
+  Tap(SimCluster& cluster, size_t self) : cluster_(cluster), self_(self) {}
+  void OnEvent(raft::NodeId node, const raft::trace::Event& event) override {
+    if (!cluster_.members_[self_].dying) cluster_.options_.checker->OnEvent(node, event);
+  }
+
+ private:
+  SimCluster& cluster_;
+  const size_t self_;
+};
 
 server::NodeOptions SimCluster::DefaultNode() {
   server::NodeOptions node;
@@ -53,6 +68,7 @@ SimCluster::SimCluster(const Options& options)
     m.log_latency = std::make_unique<Latency>(options.log_latency);
     m.other_latency = std::make_unique<Latency>(options.other_latency);
     m.network = std::make_unique<Network>(*this, i);
+    if (options.checker != nullptr) m.trace = std::make_unique<Tap>(*this, i);
     if (i >= options.members) continue;
     m.id = ids[i];
     m.peer_urls = founders_[i].peer_urls;
@@ -94,6 +110,8 @@ server::DiskOptions SimCluster::DiskOf(size_t i) {
 absl::Status SimCluster::Boot(size_t i, Start start, std::vector<Member> members) {
   MemberState& m = members_[i];
   ++m.life;
+  m.fs->SetFaultHook(
+      [this, i](base::MemFileSystem::Op op, const std::string& path) { return OnDiskOp(i, op, path); });
   base::Random random = random_.Split("member " + std::to_string(i) + " life " + std::to_string(m.life));
   for (const char* name : {"consensus", "log", "apply", "watch", "background"}) {
     const Latency& latency = std::string_view(name) == "log" ? *m.log_latency : *m.other_latency;
@@ -112,17 +130,30 @@ absl::Status SimCluster::Boot(size_t i, Start start, std::vector<Member> members
     return state.status();
   }
   m.created = true;
+  if (options_.checker != nullptr &&
+      !options_.checker->OnStart(m.id, state->hard, *state->log, m.disk_has_lied)) {
+    state = absl::DataLossError("the disk has lost what the member has promised");
+    TearDown(i);
+    return state.status();
+  }
   server::NodeOptions options = options_.node;
   options.name = "m" + std::to_string(i);
   options.client_urls = {"http://127.0.0.1:" + std::to_string(20000 + i)};
   options.seed = random.Split("raft").Next();
+  options.trace = m.trace.get();
   Node::Events events;
   events.on_ready = [] {};
+  events.on_disk_failure = [this, i](const absl::Status&) {
+    members_[i].dying = true;
+    if (on_disk_failure_) on_disk_failure_(i);
+  };
   events.on_removed = [this, i] { members_[i].removed = true; };
   m.node = std::make_unique<Node>(options, executors, *m.disk, std::move(*state), std::move(members),
                                   *m.network, std::move(events));
-  absl::Status loaded = m.node->Load();
-  if (!loaded.ok()) return loaded;
+  if (absl::Status loaded = m.node->Load(); !loaded.ok()) {
+    TearDown(i);
+    return loaded;
+  }
   m.node->Start();
   return absl::OkStatus();
 }
@@ -136,6 +167,7 @@ void SimCluster::TearDown(size_t i) {
   ++m.life;
   if (m.after_crash != nullptr) m.fs = std::move(m.after_crash);
   m.dying = false;
+  m.dies_in = m.sync_fails_in = 0;
 }
 
 bool SimCluster::Step() {
@@ -158,27 +190,53 @@ void SimCluster::Crash(size_t i) {
 }
 
 void SimCluster::Crash(size_t i, const base::MemFileSystem::CrashOptions& crash) {
-  members_[i].fs->SetFaultHook(nullptr);
   TearDown(i);
+  members_[i].fs->SetFaultHook(nullptr);
   members_[i].fs = members_[i].fs->CrashClone(crash_random_, crash);
 }
 
 void SimCluster::CrashAtOp(size_t i, uint64_t n, const base::MemFileSystem::CrashOptions& crash) {
-  auto left = std::make_shared<uint64_t>(n);
-  members_[i].fs->SetFaultHook([this, i, left, crash](base::MemFileSystem::Op op, const std::string&) {
-    MemberState& m = members_[i];
-    if (m.dying || m.node == nullptr) return absl::OkStatus();
-    if (op == base::MemFileSystem::Op::kRead || op == base::MemFileSystem::Op::kList) return absl::OkStatus();
-    if (--*left == 0) {
-      m.after_crash = m.fs->CrashClone(crash_random_, crash);
-      m.dying = true;
-    }
+  members_[i].dies_in = n;
+  members_[i].dies_how = crash;
+}
+
+absl::Status SimCluster::OnDiskOp(size_t i, base::MemFileSystem::Op op, const std::string& path) {
+  using Op = base::MemFileSystem::Op;
+  MemberState& m = members_[i];
+  if (m.dying) return absl::OkStatus();
+  if (op == Op::kRead && !m.unreadable.empty() && path == m.unreadable) {
+    m.injected = true;
+    return absl::DataLossError(base::StrCat("read ", path, ": Input/output error"));
+  }
+  if (op == Op::kRead || op == Op::kList) return absl::OkStatus();
+  if (m.node != nullptr && m.dies_in > 0 && --m.dies_in == 0) {
+    m.after_crash = m.fs->CrashClone(crash_random_, m.dies_how);
+    m.dying = true;
     return absl::OkStatus();
-  });
+  }
+  if (op == Op::kSync && m.sync_fails_in > 0 && --m.sync_fails_in == 0) {
+    m.injected = true;
+    return absl::DataLossError(base::StrCat("sync ", path, ": Input/output error"));
+  }
+  return absl::OkStatus();
+}
+
+void SimCluster::LieAboutSync(size_t i, bool lies) {
+  members_[i].fs->SetLyingSync(lies);
+  members_[i].disk_has_lied |= lies;
+}
+
+bool SimCluster::LoseLogFile(size_t i) {
+  const std::string dir = DiskOf(i).wal_dir;
+  absl::StatusOr<std::vector<std::string>> names = members_[i].fs->List(dir);
+  if (!names.ok()) return false;
+  std::erase_if(*names, [](const std::string& name) { return !name.ends_with(".wal"); });
+  if (names->empty()) return false;
+  members_[i].unreadable = base::JoinPath(dir, (*names)[crash_random_.Below(names->size())]);
+  return true;
 }
 
 absl::Status SimCluster::TryRestart(size_t i) {
-  members_[i].fs->SetFaultHook(nullptr);
   return Boot(i, Start::kAgain, {});
 }
 
@@ -247,7 +305,8 @@ void SimCluster::Heal() {
   loss_ = duplicate_ = 0;
   for (size_t i = 0; i < members_.size(); ++i) {
     MemberState& m = members_[i];
-    m.fs->SetFaultHook(nullptr);
+    m.dies_in = m.sync_fails_in = 0;
+    m.fs->SetLyingSync(false);
     SetDiskRoom(i, std::nullopt);
     m.time->paused_until = base::Nanos(0);
     m.log_latency->stall_chance = m.other_latency->stall_chance = 0;

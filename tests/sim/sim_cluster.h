@@ -21,12 +21,15 @@
 #include "base/random.h"
 #include "base/sim_executor.h"
 #include "member_executor.h"
+#include "raft/trace.h"
 #include "server/node/node.h"
 #include "storage/engine.h"
 #include "storage/store.h"
 #include "wal/wal.h"
 
 namespace kvd::sim {
+
+class RaftChecker;
 
 // Puts something around the engine of a member, to look on.
 using EngineWrapper =
@@ -50,6 +53,7 @@ class SimCluster {
     Latency other_latency = {};  // of every other thread
     double max_drift = 0.0;      // clocks run between 1 - this and 1 + this
     EngineWrapper wrap_engine = nullptr;
+    RaftChecker* checker = nullptr;  // sees every core and what it says; borrowed
   };
   explicit SimCluster(const Options& options);
   ~SimCluster();
@@ -64,11 +68,12 @@ class SimCluster {
   uint64_t life(size_t i) const { return members_[i].life; }
   server::Node& node(size_t i) { return *members_[i].node; }
   uint64_t id(size_t i) const { return members_[i].id; }
-  double rate(size_t i) const { return members_[i].time->rate; }
   base::Executor& wire() { return *wire_; }
 
   // Called before the process of a member ends.
   void SetOnTearDown(std::function<void(size_t)> hook) { on_tear_down_ = std::move(hook); }
+  // Called when a member stops because its disk has failed.
+  void SetOnDiskFailure(std::function<void(size_t)> hook) { on_disk_failure_ = std::move(hook); }
 
   // The member that leads and that a majority of those alive follow; nothing if there is none.
   std::optional<size_t> Leader();
@@ -109,6 +114,22 @@ class SimCluster {
   // Flips a bit in the synced part of the last segment of the log of a member that is down. False if there is
   // none.
   bool RotLog(size_t i);
+  // The n-th sync from now fails (n >= 1): what it should have made durable reads back, and is lost with the
+  // power.
+  void FailSync(size_t i, uint64_t n) { members_[i].sync_fails_in = n; }
+  // From now on the disk says that it has synced, and has not.
+  void LieAboutSync(size_t i, bool lies);
+  // A file of the log of a member that is down cannot be read any more. False if there is none.
+  bool LoseLogFile(size_t i);
+  // True once after an operation on the disk of a member has been made to fail.
+  bool TakeInjected(size_t i) { return std::exchange(members_[i].injected, false); }
+  // Its disk may have lied at some time, so it may come back with less than it has promised.
+  bool disk_has_lied(size_t i) const { return members_[i].disk_has_lied; }
+  // From now on.
+  void SetClockRate(size_t i, double rate) {
+    members_[i].time->SetRate(scheduler_.clock().Monotonic(), rate);
+  }
+  void JumpWallClock(size_t i, base::Nanos by) { members_[i].time->wall_offset += by; }
   // Ends every fault of network, disk and clock rate; members that are down stay down.
   void Heal();
 
@@ -152,7 +173,16 @@ class SimCluster {
     // Died in the middle of a task: nothing it does counts, and this is what its disk holds.
     bool dying = false;
     std::unique_ptr<base::MemFileSystem> after_crash;
+    std::unique_ptr<raft::TraceSink> trace;
+    // Planned faults of the disk; counted in operations.
+    uint64_t dies_in = 0;
+    base::MemFileSystem::CrashOptions dies_how;
+    uint64_t sync_fails_in = 0;
+    std::string unreadable;  // a path
+    bool injected = false;
+    bool disk_has_lied = false;
   };
+  class Tap;
 
   static server::NodeOptions DefaultNode();
   std::optional<size_t> SlotOf(uint64_t id) const;
@@ -162,6 +192,7 @@ class SimCluster {
   enum class Start { kFound, kJoin, kAgain };
   absl::Status Boot(size_t i, Start start, std::vector<server::Member> members);
   void TearDown(size_t i);
+  absl::Status OnDiskOp(size_t i, base::MemFileSystem::Op op, const std::string& path);
   server::DiskOptions DiskOf(size_t i);
 
   const Options options_;
@@ -178,6 +209,7 @@ class SimCluster {
   base::Nanos max_delay_;
   std::vector<MemberState> members_;
   std::function<void(size_t)> on_tear_down_;
+  std::function<void(size_t)> on_disk_failure_;
   std::set<size_t> isolated_;
   std::set<std::pair<size_t, size_t>> cut_;
 };

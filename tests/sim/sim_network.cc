@@ -1,6 +1,7 @@
 #include "sim_network.h"
 
 #include "base/check.h"
+#include "raft_checker.h"
 
 namespace kvd::sim {
 
@@ -16,6 +17,7 @@ void SimCluster::Network::Send(std::vector<raft::Message> messages) {
   if (!cluster_.alive(self_)) return;
   base::Random& random = cluster_.network_random_;
   for (raft::Message& message : messages) {
+    if (cluster_.options_.checker != nullptr) cluster_.options_.checker->OnSend(message);
     std::optional<size_t> to = cluster_.SlotOf(message.to);
     if (!to) continue;
     if (message.type == raft::MessageType::kSnap) {

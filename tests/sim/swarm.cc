@@ -38,7 +38,7 @@ Swarm DrawSwarm(uint64_t seed) {
   s.seed = seed;
   SimCluster::Options& c = s.cluster;
   c.seed = seed;
-  c.members = draw.One(std::array<size_t, 10>{1, 2, 3, 3, 3, 3, 4, 5, 5, 7});
+  c.members = draw.One(std::array<size_t, 11>{1, 2, 3, 3, 3, 3, 4, 5, 5, 6, 7});
   c.loss = draw.One(std::array<double, 6>{0, 0, 0.01, 0.02, 0.05, 0.2});
   c.duplicate = draw.One(std::array<double, 4>{0, 0, 0.01, 0.1});
   c.node.heartbeat = milliseconds(draw.One(std::array<int, 4>{20, 50, 100, 100}));
@@ -101,12 +101,24 @@ Swarm DrawSwarm(uint64_t seed) {
   } else {
     c.loss = c.duplicate = 0;
   }
-  if (s.member_change_every.count() > 0) c.spare = 3;
+  s.buggify = draw.Chance(0.6);
+  if (!quiet) {
+    s.sync_failure_every = draw.Rate();
+    s.clock_change_every = draw.Rate();
+    s.hasty_changes = draw.Chance(0.3);
+  }
+  if (s.member_change_every.count() > 0) {
+    c.spare = 3;
+  } else if (!quiet && c.members > 2 && draw.Chance(0.3)) {
+    s.bad_disk_every = draw.Rate();
+    c.spare = c.members / 2;
+  }
   s.down_for = milliseconds(draw.One(std::array<int, 4>{50, 500, 3000, 10000}));
   if (quiet) return s;
   if (draw.Chance(0.1)) {
     // Elections that overlap, and members that come back in the middle of them.
     c.members = draw.One(std::array<size_t, 3>{3, 4, 5});
+    if (s.bad_disk_every.count() > 0) c.spare = c.members / 2;
     c.node.election_ticks = 3;
     c.node.heartbeat = milliseconds(50);
     c.min_delay = Nanos(0);
@@ -132,16 +144,18 @@ Swarm DrawSwarm(uint64_t seed) {
 std::string Swarm::Describe() const {
   auto ms = [](Nanos t) { return t.count() / 1'000'000; };
   const server::NodeOptions& n = cluster.node;
-  return absl::StrCat("members ", cluster.members, ", tick ", ms(n.heartbeat), " ms, election ",
-                      n.election_ticks, " ticks, loss ", cluster.loss, ", delay ", ms(cluster.max_delay),
-                      " ms, snapshot count ", n.snapshot_count, ", catch-up ", n.snapshot_catchup_entries,
-                      ", flush every ", cluster.flush_every_batches, ", segment ", cluster.wal_segment_bytes,
-                      ", drift ", cluster.max_drift, ", clients ", clients, ", keys ", keys, ", ",
-                      ms(duration), " ms; every (ms): crash ", ms(crash_every), ", in an operation ",
-                      ms(crash_at_op_every), ", kill ", ms(kill_every), ", pause ", ms(pause_every),
-                      ", partition ", ms(partition_every), ", cut ", ms(cut_link_every), ", stall ",
-                      ms(stall_every), ", full disk ", ms(full_disk_every), ", transfer ", ms(transfer_every),
-                      ", membership ", ms(member_change_every), ", bad network ", ms(bad_network_every));
+  return absl::StrCat(
+      "members ", cluster.members, ", tick ", ms(n.heartbeat), " ms, election ", n.election_ticks,
+      " ticks, loss ", cluster.loss, ", delay ", ms(cluster.max_delay), " ms, snapshot count ",
+      n.snapshot_count, ", catch-up ", n.snapshot_catchup_entries, ", flush every ",
+      cluster.flush_every_batches, ", segment ", cluster.wal_segment_bytes, ", drift ", cluster.max_drift,
+      ", clients ", clients, ", keys ", keys, ", ", ms(duration), " ms; every (ms): crash ", ms(crash_every),
+      ", in an operation ", ms(crash_at_op_every), ", kill ", ms(kill_every), ", pause ", ms(pause_every),
+      ", partition ", ms(partition_every), ", cut ", ms(cut_link_every), ", stall ", ms(stall_every),
+      ", full disk ", ms(full_disk_every), ", sync failure ", ms(sync_failure_every), ", clock ",
+      ms(clock_change_every), ", bad disk ", ms(bad_disk_every), ", transfer ", ms(transfer_every),
+      ", membership ", ms(member_change_every), ", bad network ", ms(bad_network_every),
+      buggify ? "; buggify" : "");
 }
 
 }  // namespace kvd::sim

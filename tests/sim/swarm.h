@@ -35,9 +35,17 @@ struct Swarm {
   base::Nanos cut_link_every{0};
   base::Nanos stall_every{0};
   base::Nanos full_disk_every{0};
+  base::Nanos sync_failure_every{0};
+  base::Nanos clock_change_every{0};
+  // Only on fewer members than half, so that whatever was committed is still held by somebody.
+  base::Nanos bad_disk_every{0};
   base::Nanos transfer_every{0};
   base::Nanos member_change_every{0};
   base::Nanos bad_network_every{0};
+  // Two changes of the membership or of the leader at a time.
+  bool hasty_changes = false;
+  // Code sites do the unusual (base/sites.h).
+  bool buggify = false;
   base::Nanos down_for = std::chrono::seconds(3);  // at most
 
   base::Nanos election() const { return cluster.node.heartbeat * cluster.node.election_ticks; }
