@@ -1,14 +1,15 @@
 #include "net/http1_session.h"
 
 #include <algorithm>
+#include <boost/beast/http/empty_body.hpp>
 #include <boost/beast/http/parser.hpp>
-#include <boost/beast/http/string_body.hpp>
 #include <ctime>
 #include <optional>
 #include <utility>
 
 #include "absl/strings/ascii.h"
 #include "base/strings.h"
+#include "net/http_body_reader.h"
 #include "net/http_responder.h"
 
 namespace kvd::net {
@@ -68,11 +69,14 @@ class Http1Session final : public Session, public WheelTimer {
 
  private:
   class Sink;
-  using Parser = http::request_parser<http::string_body>;
+  using Parser = http::request_parser<http::empty_body>;  // of heads
 
   void OnTimer() override { connection_.Close(); }
   void NewParser();
   void ParseRequests();
+  // Each takes what it can of `bytes`. The status to refuse the request with; 0 if all is well.
+  int ParseHead(std::string_view* bytes);
+  int ReadBody(std::string_view* bytes);
   void Begin();
   void Refuse(int status);
   void Head(HttpResponse response, bool whole);
@@ -86,6 +90,8 @@ class Http1Session final : public Session, public WheelTimer {
   const std::shared_ptr<Http1Session*> alive_;  // null once this is gone
   std::string in_;
   std::optional<Parser> parser_;
+  std::optional<HttpBodyReader> body_reader_;  // once the head is there
+  std::string body_;
   bool parsing_ = false;                  // bytes of the next request have come
   bool continued_ = false;                // "100 Continue" was sent for it
   std::shared_ptr<HttpCallShared> call_;  // the request being answered
@@ -120,10 +126,38 @@ class Http1Session::Sink final : public HttpSink {
 void Http1Session::NewParser() {
   const FrontDoorOptions& options = connection_.config().options;
   parser_.emplace();
-  parser_->eager(true);
   parser_->header_limit(options.max_header_list_bytes);
   parser_->body_limit(options.max_http_body_bytes);
+  body_reader_.reset();
+  body_.clear();
   parsing_ = continued_ = false;
+}
+
+int Http1Session::ParseHead(std::string_view* bytes) {
+  boost::beast::error_code error;
+  const size_t n = parser_->put(boost::asio::buffer(bytes->data(), bytes->size()), error);
+  bytes->remove_prefix(n);
+  if (error && error != http::error::need_more) {
+    return error == http::error::header_limit ? 431 : error == http::error::body_limit ? 413 : 400;
+  }
+  if (!parser_->is_header_done()) return 0;
+  if (parser_->chunked()) {
+    body_reader_ = HttpBodyReader::Chunked();
+  } else {
+    const auto length = parser_->content_length();
+    body_reader_ = HttpBodyReader::OfLength(length ? std::optional<uint64_t>(*length) : std::nullopt);
+  }
+  return 0;
+}
+
+int Http1Session::ReadBody(std::string_view* bytes) {
+  for (;;) {
+    absl::StatusOr<std::string_view> piece = body_reader_->Next(bytes);
+    if (!piece.ok()) return 400;
+    if (piece->empty()) return 0;
+    if (body_.size() + piece->size() > connection_.config().options.max_http_body_bytes) return 413;
+    body_.append(*piece);
+  }
 }
 
 void Http1Session::ParseRequests() {
@@ -146,23 +180,24 @@ void Http1Session::ParseRequests() {
         break;
       }
     }
-    boost::beast::error_code error;
-    size_t n = parser_->put(boost::asio::buffer(in_.data() + used, in_.size() - used), error);
-    used += n;
-    if (error && error != http::error::need_more) {
-      Refuse(error == http::error::header_limit ? 431 : error == http::error::body_limit ? 413 : 400);
+    std::string_view rest = std::string_view(in_).substr(used);
+    int refused = body_reader_ ? 0 : ParseHead(&rest);
+    if (refused == 0 && body_reader_) refused = ReadBody(&rest);
+    used = in_.size() - rest.size();
+    if (refused != 0) {
+      Refuse(refused);
       break;
     }
-    if (parser_->is_done()) {
+    if (body_reader_ && body_reader_->done()) {
       Begin();
-    } else {
-      if (parser_->is_header_done() && !continued_ && parser_->get()[http::field::expect] == "100-continue") {
-        continued_ = true;
-        pending_.AppendCopy("HTTP/1.1 100 Continue\r\n\r\n");
-        connection_.OutputReady();
-      }
-      if (error == http::error::need_more || n == 0) break;
+      continue;
     }
+    if (body_reader_ && !continued_ && parser_->get()[http::field::expect] == "100-continue") {
+      continued_ = true;
+      pending_.AppendCopy("HTTP/1.1 100 Continue\r\n\r\n");
+      connection_.OutputReady();
+    }
+    break;  // the rest has not come yet
   }
   in_.erase(0, used);
   in_parse_ = false;
@@ -181,7 +216,7 @@ void Http1Session::Begin() {
     if (name == "host") request.host = value;
     request.headers.emplace_back(std::move(name), std::move(value));
   }
-  request.body = std::move(message.body());
+  request.body = std::move(body_);
   request.peer = *connection_.peer();
   keep_alive_ = message.keep_alive();
   http10_ = message.version() < 11;

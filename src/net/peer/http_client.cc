@@ -184,7 +184,7 @@ class HttpClient::Impl::Exchange : public std::enable_shared_from_this<HttpClien
       have_head_ = true;
       response_.status = head_.status;
       response_.headers = head_.fields;
-      body_ = HttpBodyReader::ForResponse(head_, method_);
+      body_ = BodyOfResponse(head_, method_);
       return true;
     }
   }

@@ -1,4 +1,4 @@
-// HTTP/1.1 as the peer port and the peer client speak it: heads, and bodies taken apart piece by piece.
+// HTTP/1.1 as the peer port and the peer client speak it: heads, and which bodies follow them.
 //
 // Thread-safety: thread-compatible.
 #pragma once
@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "net/http_body_reader.h"
 #include "net/peer/http_types.h"
 
 namespace kvd::net {
@@ -34,35 +35,8 @@ absl::StatusOr<HttpHead> ParseHttpRequestHead(std::string_view bytes);
 absl::StatusOr<HttpHead> ParseHttpResponseHead(std::string_view bytes);
 
 // The body that follows a head.
-class HttpBodyReader {
- public:
-  HttpBodyReader() = default;  // no body
-  static HttpBodyReader ForRequest(const HttpHead& head);
-  static HttpBodyReader ForResponse(const HttpHead& head, std::string_view request_method);
-
-  // Takes framing and body bytes off the front of `bytes` and gives one piece of the body, which points into
-  // them; an empty piece: more bytes are needed, or done(). Errors: kInvalidArgument for chunks that are
-  // none.
-  absl::StatusOr<std::string_view> Next(std::string_view* bytes);
-  bool done() const { return state_ == State::kDone; }
-  // The peer closed the connection: true if that is where the body ends.
-  bool EndOfStream() const { return state_ == State::kDone || state_ == State::kUntilClose; }
-  // Bytes the head announced; nothing if it did not.
-  std::optional<uint64_t> announced() const { return announced_; }
-
- private:
-  enum class State { kLength, kUntilClose, kChunkSize, kChunkData, kChunkEnd, kTrailer, kDone };
-
-  // Takes a line without its end off `bytes` into line_; false if it is not complete yet.
-  absl::StatusOr<bool> TakeLine(std::string_view* bytes);
-  absl::Status StartChunk();
-
-  State state_ = State::kDone;
-  uint64_t left_ = 0;
-  std::optional<uint64_t> announced_;
-  std::string line_;
-  bool line_done_ = true;
-};
+HttpBodyReader BodyOfRequest(const HttpHead& head);
+HttpBodyReader BodyOfResponse(const HttpHead& head, std::string_view request_method);
 
 // "HTTP/1.1 200 OK\r\n" and so on, without the fields.
 std::string HttpStatusLine(int status);

@@ -107,7 +107,7 @@ void PeerSession::OnHeadBytes() {
   if (!head.ok()) return RefuseHead(head.status());
   in_.erase(0, *size);
   head_ = *std::move(head);
-  body_ = HttpBodyReader::ForRequest(head_);
+  body_ = BodyOfRequest(head_);
   state_ = State::kHandling;
   Dispatch();
 }

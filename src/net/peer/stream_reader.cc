@@ -110,7 +110,7 @@ void StreamReader::OnRead(std::string_view bytes) {
   if (!head.ok()) return Fail("dial", head.status());
   head_ = *std::move(head);
   have_head_ = true;
-  body_ = HttpBodyReader::ForResponse(head_, "GET");
+  body_ = BodyOfResponse(head_, "GET");
   if (head_.status == 200) OnHead();
   std::string rest = head_bytes_.substr(*size);
   head_bytes_.clear();

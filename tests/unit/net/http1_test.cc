@@ -1,7 +1,9 @@
 // HTTP/1.1 on the front door, byte by byte.
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <string>
+#include <thread>
 
 #include "raw_socket.h"
 #include "test_server.h"
@@ -48,6 +50,33 @@ TEST(Http1, Pipelined_FastAndSlowHandlers_AnswersInOrder) {
     ASSERT_NE(at, std::string::npos);
   }
   EXPECT_NE(all.find("hello last\n", at), std::string::npos);
+}
+
+// Found by the fuzzer of connections: the last chunk's line came, and then its end in two pieces.
+TEST(Http1, Post_ChunksInPieces_BodyArrives) {
+  TestServer server;
+  const std::string request =
+      "POST /post HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\nA: b\r\n\r\n";
+  for (size_t first = 1; first < request.size(); ++first) {
+    RawSocket socket(server.port());
+    std::string reply;
+    ASSERT_TRUE(socket.Send(request.substr(0, first)));
+    std::this_thread::sleep_for(std::chrono::milliseconds(first > 60 ? 2 : 0));
+    ASSERT_TRUE(socket.Send(request.substr(first, 1)));
+    std::this_thread::sleep_for(std::chrono::milliseconds(first > 60 ? 2 : 0));
+    ASSERT_TRUE(socket.Send(request.substr(first + 1)));
+    ASSERT_TRUE(socket.ReadUntil("\r\n\r\nabc", &reply)) << first;
+  }
+}
+
+TEST(Http1, Post_ChunkThatIsNone_Refused) {
+  TestServer server;
+  for (const char* body : {"x\r\nabc\r\n", "3\r\nabcd\r\n", "0\rabc\r\n0\r\n", "\r\n", "-1\r\n"}) {
+    RawSocket socket(server.port());
+    ASSERT_TRUE(socket.Send("POST /post HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"));
+    ASSERT_TRUE(socket.Send(body));
+    EXPECT_EQ(socket.ReadAll().substr(0, 12), "HTTP/1.1 400") << body;
+  }
 }
 
 TEST(Http1, Post_LengthAndChunked_BodyArrives) {

@@ -55,12 +55,12 @@ TEST(HttpWire, Head_IncompleteGarbageAndOversized) {
 TEST(HttpWire, ResponseHead_WithoutLengthReadsUntilClose) {
   absl::StatusOr<HttpHead> head = ParseHttpResponseHead("HTTP/1.0 200 OK\r\n\r\n");
   ASSERT_TRUE(head.ok()) << head.status();
-  HttpBodyReader body = HttpBodyReader::ForResponse(*head, "GET");
+  HttpBodyReader body = BodyOfResponse(*head, "GET");
   EXPECT_FALSE(body.done());
   EXPECT_TRUE(body.EndOfStream());
   head = ParseHttpResponseHead("HTTP/1.1 204 No Content\r\n\r\n");
   ASSERT_TRUE(head.ok());
-  EXPECT_TRUE(HttpBodyReader::ForResponse(*head, "POST").done());
+  EXPECT_TRUE(BodyOfResponse(*head, "POST").done());
 }
 
 TEST(HttpWire, ChunkedBody_AnySplit) {
@@ -69,7 +69,7 @@ TEST(HttpWire, ChunkedBody_AnySplit) {
   std::string wire = "5\r\nhello\r\n00a;ext=1\r\n, chunked!\r\n0\r\nTrailer: x\r\n\r\nGET";
   for (size_t piece = 1; piece <= wire.size(); ++piece) {
     std::string rest;
-    absl::StatusOr<std::string> body = ReadBody(HttpBodyReader::ForRequest(head), wire, piece, &rest);
+    absl::StatusOr<std::string> body = ReadBody(BodyOfRequest(head), wire, piece, &rest);
     ASSERT_TRUE(body.ok()) << body.status();
     EXPECT_EQ(*body, "hello, chunked!");
     EXPECT_EQ(rest, "GET");
@@ -81,10 +81,10 @@ TEST(HttpWire, ChunkedBody_Broken) {
   head.chunked = true;
   std::string rest;
   for (std::string wire : {"zz\r\n", "\r\n", "ffffffffffffffffff\r\n", "1\r\nab\r\n"}) {
-    absl::StatusOr<std::string> body = ReadBody(HttpBodyReader::ForRequest(head), wire, 1, &rest);
+    absl::StatusOr<std::string> body = ReadBody(BodyOfRequest(head), wire, 1, &rest);
     EXPECT_EQ(body.status().code(), absl::StatusCode::kInvalidArgument) << wire;
   }
-  EXPECT_EQ(ReadBody(HttpBodyReader::ForRequest(head), std::string(10'000, '0'), 100, &rest).status().code(),
+  EXPECT_EQ(ReadBody(BodyOfRequest(head), std::string(10'000, '0'), 100, &rest).status().code(),
             absl::StatusCode::kInvalidArgument);
 }
 
