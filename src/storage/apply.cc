@@ -190,11 +190,7 @@ void Writer::Commit(AppliedState applied) {
   }
   batch_->Put(TableKey(Table::kMeta, kStateKey), EncodeState(state_));
   if (conf_state_) batch_->Put(TableKey(Table::kMeta, kConfStateKey), *conf_state_);
-  {
-    WriterLock gate(store_.gate_);
-    store_.engine_->Write(*batch_);
-    store_.Publish(state_, conf_state_ ? &*conf_state_ : nullptr);
-  }
+  while (!WriteAndPublish()) store_.engine_->WaitForRoom();
   if (KVD_BUGGIFY("storage/flush")) store_.engine_->Flush();
   batch_->Clear();
   conf_state_.reset();
@@ -206,6 +202,14 @@ void Writer::Commit(AppliedState applied) {
     compacted_ = false;
     store_.sweeper_->Request(state_.compact_revision, std::exchange(on_swept_, {}));
   }
+}
+
+// False: there is no room. Readers are held up no longer than it takes to find that out.
+bool Writer::WriteAndPublish() {
+  WriterLock gate(store_.gate_);
+  if (!store_.engine_->TryWrite(*batch_)) return false;
+  store_.Publish(state_, conf_state_ ? &*conf_state_ : nullptr);
+  return true;
 }
 
 void StoreImpl::Publish(const MetaState& state, const std::string* conf_state) {

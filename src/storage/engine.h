@@ -8,7 +8,8 @@
 //
 // Errors: an engine that cannot read or write what it holds ends the process with one log line that names the
 // operation and the reason; no caller has a way to go on from there. Only opening and Checkpoint return a
-// status.
+// status. A full disk is no such failure: what is written stays in memory, and once that is full too, Write
+// and Flush return when there is room again; reads go on.
 //
 // Thread-safety: thread-safe, unless said otherwise.
 #pragma once
@@ -72,6 +73,14 @@ class Engine {
   virtual std::unique_ptr<WriteBatch> NewBatch() = 0;
   // Applies the batch whole, and leaves it as it is.
   virtual void Write(WriteBatch& batch) = 0;
+  // The same where a caller holds up others: false, and nothing is changed, if it would have to wait until
+  // there is room, on the disk or in memory. Then WaitForRoom, and try again.
+  virtual bool TryWrite(WriteBatch& batch) {
+    Write(batch);
+    return true;
+  }
+  // Returns when there may be room, or after a while.
+  virtual void WaitForRoom() {}
 
   // Calls `use` with the value, which is valid only within the call. False, without a call, if there is none.
   virtual bool Get(std::string_view key, absl::FunctionRef<void(std::string_view)> use,

@@ -4,12 +4,18 @@
 #include <rocksdb/listener.h>
 #include <rocksdb/rate_limiter.h>
 #include <rocksdb/slice_transform.h>
+#include <rocksdb/sst_file_manager.h>
 #include <rocksdb/sst_partitioner.h>
 #include <rocksdb/table.h>
 #include <rocksdb/utilities/checkpoint.h>
 #include <rocksdb/write_batch.h>
 
+#include <atomic>
+#include <condition_variable>
+#include <cstdarg>
+#include <cstdio>
 #include <cstdlib>
+#include <mutex>
 #include <utility>
 
 #include "base/log.h"
@@ -36,11 +42,59 @@ void MustSucceed(std::string_view operation, const rocksdb::Status& status) {
   if (!status.ok()) FailStop(operation, status);
 }
 
-class FailStopListener final : public rocksdb::EventListener {
+// RocksDB's warnings and errors, in the member's own log: a file of its own beside the data would fail with
+// the disk that it tells about.
+class EngineLogger final : public rocksdb::Logger {
+ public:
+  EngineLogger() : Logger(rocksdb::WARN_LEVEL) {}
+  using Logger::Logv;
+  void Logv(const char*, va_list) override {}  // no level: detail
+  void LogHeader(const char*, va_list) override {}
+  __attribute__((format(printf, 3, 0))) void Logv(const rocksdb::InfoLogLevel level, const char* format,
+                                                  va_list values) override {
+    if (level < GetInfoLogLevel() || level > rocksdb::FATAL_LEVEL) return;
+    char text[1024];
+    vsnprintf(text, sizeof text, format, values);
+    if (level == rocksdb::WARN_LEVEL) {
+      KVD_LOG(kWarn, "storage engine", {"message", std::string_view(text)});
+    } else {
+      KVD_LOG(kError, "storage engine", {"message", std::string_view(text)});
+    }
+  }
+};
+
+bool IsFull(const rocksdb::Status& status) {
+  return status.IsNoSpace();
+}
+
+// A full disk is waited for, everything else ends the process. RocksDB looks for room every few seconds by
+// itself, then repeats what failed; until then it takes no writes, or (if only a compaction failed) goes on.
+class DiskListener final : public rocksdb::EventListener {
  public:
   void OnBackgroundError(rocksdb::BackgroundErrorReason reason, rocksdb::Status* status) override {
-    FailStop("background work " + std::to_string(static_cast<int>(reason)), *status);
+    if (!IsFull(*status) || status->severity() >= rocksdb::Status::kFatalError) {
+      FailStop("background work " + std::to_string(static_cast<int>(reason)), *status);
+    }
+    if (full_.exchange(true)) return;
+    KVD_LOG(kError, "the disk of the database is full; going on from memory until there is room",
+            {"error", status->ToString()});
   }
+  void OnErrorRecoveryEnd(const rocksdb::BackgroundErrorRecoveryInfo& info) override {
+    if (!info.new_bg_error.ok()) return;
+    if (full_.exchange(false)) KVD_LOG(kInfo, "the disk of the database has room again");
+    std::lock_guard<std::mutex> lock(mutex_);
+    recovered_.notify_all();
+  }
+  // Returns when there may be room, or after a while.
+  void WaitForRoom() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    recovered_.wait_for(lock, std::chrono::milliseconds(full_ ? 100 : 1));
+  }
+
+ private:
+  std::atomic<bool> full_{false};
+  std::mutex mutex_;
+  std::condition_variable recovered_;
 };
 
 class RocksBatch final : public WriteBatch {
@@ -106,8 +160,11 @@ class RocksIterator final : public EngineIterator {
 
 class RocksEngine final : public Engine {
  public:
-  explicit RocksEngine(std::unique_ptr<rocksdb::DB> db) : db_(std::move(db)) {
+  RocksEngine(std::unique_ptr<rocksdb::DB> db, std::shared_ptr<DiskListener> disk)
+      : disk_(std::move(disk)), db_(std::move(db)) {
     write_.disableWAL = true;
+    write_at_once_ = write_;
+    write_at_once_.no_slowdown = true;
     persisted_.read_tier = rocksdb::kPersistedTier;
     flush_.wait = true;
     flush_.allow_write_stall = true;
@@ -115,14 +172,31 @@ class RocksEngine final : public Engine {
   ~RocksEngine() override {
     // What is still in memory goes to disk, so that a clean stop leaves nothing to replay.
     rocksdb::Status status = db_->Flush(flush_);
+    if (status.ok()) AwaitFlushed();
     if (status.ok()) status = db_->Close();
     if (!status.ok()) KVD_LOG(kError, "failed to close the storage engine", {"error", status.ToString()});
   }
 
   std::unique_ptr<WriteBatch> NewBatch() override { return std::make_unique<RocksBatch>(); }
   void Write(WriteBatch& batch) override {
-    MustSucceed("write", db_->Write(write_, &static_cast<RocksBatch&>(batch).batch));
+    while (!TryWrite(batch)) WaitForRoom();
   }
+  bool TryWrite(WriteBatch& batch) override {
+    rocksdb::WriteBatch* const changes = &static_cast<RocksBatch&>(batch).batch;
+    rocksdb::Status status = db_->Write(write_at_once_, changes);
+    if (status.IsIncomplete()) {
+      // RocksDB wants writes to wait: a moment, so that flushes and compactions keep up, or until one is
+      // done.
+      uint64_t stopped = 0;
+      db_->GetIntProperty(rocksdb::DB::Properties::kIsWriteStopped, &stopped);
+      if (stopped != 0) return false;
+      status = db_->Write(write_, changes);
+    }
+    if (IsFull(status)) return false;
+    MustSucceed("write", status);
+    return true;
+  }
+  void WaitForRoom() override { disk_->WaitForRoom(); }
   bool Get(std::string_view key, absl::FunctionRef<void(std::string_view)> use,
            const EngineSnapshot* snapshot) override {
     rocksdb::ReadOptions read;
@@ -146,7 +220,14 @@ class RocksEngine final : public Engine {
   std::unique_ptr<EngineSnapshot> TakeSnapshot() override {
     return std::make_unique<RocksSnapshot>(db_.get());
   }
-  void Flush() override { MustSucceed("flush", db_->Flush(flush_)); }
+  void Flush() override {
+    for (;;) {
+      rocksdb::Status status = db_->Flush(flush_);
+      if (status.ok() && AwaitFlushed()) return;
+      if (!status.ok() && !IsFull(status)) FailStop("flush", status);
+      disk_->WaitForRoom();
+    }
+  }
   absl::Status Checkpoint(const std::string& directory) override {
     rocksdb::Checkpoint* raw = nullptr;
     rocksdb::Status status = rocksdb::Checkpoint::Create(db_.get(), &raw);
@@ -161,7 +242,7 @@ class RocksEngine final : public Engine {
     rocksdb::Slice from = ToSlice(lower), to = ToSlice(upper);
     rocksdb::Status status =
         db_->CompactRange(options, lower.empty() ? nullptr : &from, upper.empty() ? nullptr : &to);
-    if (!status.ok() && !status.IsIncomplete()) FailStop("compact", status);
+    if (!status.ok() && !status.IsIncomplete() && !IsFull(status)) FailStop("compact", status);
   }
   EngineSizes Sizes() override {
     EngineSizes sizes;
@@ -172,17 +253,33 @@ class RocksEngine final : public Engine {
   }
 
  private:
+  // Once RocksDB 7.8 has recovered from a full disk, its Flush returns as soon as the flush is scheduled.
+  // False if it is not done after a while.
+  bool AwaitFlushed() {
+    for (int i = 0; i < 1000; ++i) {
+      uint64_t unflushed = 0;
+      db_->GetIntProperty(rocksdb::DB::Properties::kNumImmutableMemTable, &unflushed);
+      if (unflushed == 0) return true;
+      disk_->WaitForRoom();
+    }
+    return false;
+  }
+
+  const std::shared_ptr<DiskListener> disk_;
   std::unique_ptr<rocksdb::DB> db_;
   rocksdb::WriteOptions write_;
+  rocksdb::WriteOptions write_at_once_;
   rocksdb::ReadOptions persisted_;
   rocksdb::FlushOptions flush_;
 };
 
-rocksdb::Options MakeOptions(const RocksOptions& in) {
+rocksdb::Options MakeOptions(const RocksOptions& in, std::shared_ptr<DiskListener> disk) {
   rocksdb::Options o;
   o.create_if_missing = in.create_if_missing;
   o.paranoid_checks = true;
-  o.listeners.push_back(std::make_shared<FailStopListener>());
+  o.listeners.push_back(std::move(disk));
+  // Finds out when a full disk has room again.
+  o.sst_file_manager.reset(rocksdb::NewSstFileManager(rocksdb::Env::Default()));
 
   // One writer at a time, and our own log before it.
   o.allow_concurrent_memtable_write = false;
@@ -217,8 +314,7 @@ rocksdb::Options MakeOptions(const RocksOptions& in) {
   }
   o.bytes_per_sync = 1 << 20;
   o.max_open_files = -1;
-  o.keep_log_file_num = 4;
-  o.max_log_file_size = 4 << 20;
+  o.info_log = std::make_shared<EngineLogger>();
 
   rocksdb::BlockBasedTableOptions table;
   table.format_version = 5;
@@ -245,9 +341,10 @@ absl::Status OpenError(const std::string& path, const rocksdb::Status& status) {
 absl::StatusOr<std::unique_ptr<Engine>> OpenRocksEngine(const std::string& path,
                                                         const RocksOptions& options) {
   rocksdb::DB* raw = nullptr;
-  rocksdb::Status status = rocksdb::DB::Open(MakeOptions(options), path, &raw);
+  auto disk = std::make_shared<DiskListener>();
+  rocksdb::Status status = rocksdb::DB::Open(MakeOptions(options, disk), path, &raw);
   if (!status.ok()) return OpenError(path, status);
-  return std::make_unique<RocksEngine>(std::unique_ptr<rocksdb::DB>(raw));
+  return std::make_unique<RocksEngine>(std::unique_ptr<rocksdb::DB>(raw), std::move(disk));
 }
 
 }  // namespace kvd::storage

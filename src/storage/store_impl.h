@@ -182,6 +182,7 @@ class Writer {
   bool DeleteKey(std::string_view key);
   StoreError Compact(int64_t revision, absl::AnyInvocable<void()> on_swept);
   void Commit(AppliedState applied);
+  bool WriteAndPublish();
 
   StoreImpl& store_;
   StoreObserver* observer_ = nullptr;

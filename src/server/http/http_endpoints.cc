@@ -84,7 +84,9 @@ void HttpEndpoints::Health(std::shared_ptr<net::HttpCall> call) {
   std::vector<std::string> excluded = call->request().Query("exclude");
   bool serializable = Contains(call->request().Query("serializable"), "true");
   for (AlarmType alarm : {AlarmType::kNoSpace, AlarmType::kCorrupt}) {
-    if (!node_.alarms().IsRaised(alarm) || Contains(excluded, AlarmName(alarm))) continue;
+    bool raised =
+        node_.alarms().IsRaised(alarm) || (alarm == AlarmType::kNoSpace && node_.disk_nearly_full());
+    if (!raised || Contains(excluded, AlarmName(alarm))) continue;
     return ReplyHealth(*call, absl::StrCat("ALARM ", base::ToAbsl(AlarmName(alarm))));
   }
   if (serializable) {

@@ -107,6 +107,10 @@ absl::StatusOr<bool> MemberDisk::HasLog() const {
   return wal::Wal::Exists(fs_, options_.wal_dir);
 }
 
+absl::StatusOr<uint64_t> MemberDisk::FreeBytes() const {
+  return fs_.FreeBytes(options_.member_dir);
+}
+
 absl::StatusOr<std::string> MemberDisk::ActiveGeneration() const {
   absl::StatusOr<std::string> name = base::ReadFile(fs_, base::JoinPath(options_.backend_dir, kActiveFile));
   if (!name.ok()) {

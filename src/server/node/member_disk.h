@@ -71,6 +71,11 @@ class MemberDisk {
   MemberDisk(DiskOptions options, base::FileSystem& fs, base::Executor& background);
 
   absl::StatusOr<bool> HasLog() const;
+  // Bytes free where the member's files are, and how many should be: as long as there are so many, the log
+  // can begin a new segment and the state machine flush, so that deletes and compaction still work. Any
+  // thread.
+  absl::StatusOr<uint64_t> FreeBytes() const;
+  uint64_t ReserveBytes() const { return options_.wal_segment_bytes + options_.write_buffer_bytes; }
   // An empty member. `first_members` are those that found the cluster: the log begins with the entries that
   // add them, the same on each of them; none for a member that joins.
   absl::StatusOr<State> Create(uint64_t member_id, uint64_t cluster_id, std::vector<Member> first_members);

@@ -454,6 +454,7 @@ void Node::Housekeep() {
   if (stopped_.load(std::memory_order_acquire)) return;
   proposals_.Expire(Now(), TimeoutError());
   db_size_.store(store_->size_bytes(), std::memory_order_release);
+  WatchDisk();
   WatchQuota();
   if (!ready_.load(std::memory_order_acquire) && !publishing_ && has_leader()) Publish();
   MonitorVersion();

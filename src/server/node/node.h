@@ -170,11 +170,13 @@ class Node final : public PeerReceiver, public HeaderSource {
   base::Nanos log_stalled_for() const { return writer_->stalled_for(); }
   bool log_stalled() const { return log_stalled_for() > options_.heartbeat * options_.election_ticks; }
   bool ready() const { return ready_.load(std::memory_order_acquire); }
-  // The database size and whether a request of `cost` bytes would pass the quota; sampled a few times a
-  // second.
+  // The database size, and whether a request of `cost` bytes would pass the quota or this member's disk is
+  // nearly full; sampled a few times a second.
   uint64_t db_size() const { return db_size_.load(std::memory_order_acquire); }
+  bool disk_nearly_full() const { return disk_nearly_full_.load(std::memory_order_acquire); }
   bool WouldExceedQuota(uint64_t cost) const;
-  // Proposes the NOSPACE alarm of this member; at most once a second.
+  // Proposes the NOSPACE alarm of this member if it is the quota that is exceeded; at most once a second.
+  // Another member's disk may have room, so a full one refuses what it is asked itself and alarms nobody.
   void RaiseNoSpace();
   ResponseHeaderFields Header(int64_t revision) const { return {cluster_id_, member_id_, revision, term()}; }
 
@@ -213,6 +215,8 @@ class Node final : public PeerReceiver, public HeaderSource {
   void TakeCheckpoint();
   void Housekeep();
   void WatchQuota();
+  void WatchDisk();
+  void Reclaim();
   void ProposeNoSpace(bool raise);
   void Publish();
   void BecomeReady();
@@ -293,6 +297,7 @@ class Node final : public PeerReceiver, public HeaderSource {
   std::atomic<bool> is_learner_{false};
   std::atomic<bool> primary_{false};
   std::atomic<uint64_t> db_size_{0};
+  std::atomic<bool> disk_nearly_full_{false};
   std::atomic<int64_t> no_space_proposed_{0};
   std::atomic<int64_t> leader_elected_{0};
   std::atomic<uint64_t> leader_changes_{0};

@@ -1,5 +1,6 @@
 // The space quota: above it the NOSPACE alarm stops what grows the database; once its use is back under it,
-// the alarm goes by itself.
+// the alarm goes by itself. And the disk: before it is full, this member refuses what would grow the
+// database, and keeps the rest for deletes, compaction and the log.
 
 #include "base/log.h"
 #include "server/node/node.h"
@@ -10,17 +11,20 @@ namespace {
 
 // How far below the quota the alarm ends, so that the next write does not raise it again: a twentieth.
 constexpr uint64_t kSparePart = 20;
+// What must be free beyond the reserve for writes to be taken again, as a part of the reserve.
+constexpr uint64_t kRoomPart = 4;
 constexpr base::Nanos kProposeEvery = std::chrono::seconds(1);
 constexpr base::Nanos kReclaimEvery = std::chrono::seconds(5);
 
 }  // namespace
 
 bool Node::WouldExceedQuota(uint64_t cost) const {
+  if (disk_nearly_full()) return true;
   return options_.quota_bytes > 0 && db_size() + cost > static_cast<uint64_t>(options_.quota_bytes);
 }
 
 void Node::RaiseNoSpace() {
-  ProposeNoSpace(true);
+  if (!disk_nearly_full()) ProposeNoSpace(true);
 }
 
 void Node::ProposeNoSpace(bool raise) {
@@ -42,7 +46,7 @@ void Node::WatchQuota() {
   bool raised = false;
   for (const Alarms::Alarm& alarm : alarms_.List(AlarmType::kNoSpace)) raised |= alarm.member == member_id_;
   if (!raised) {
-    if (db_size() > quota) RaiseNoSpace();
+    if (db_size() > quota) ProposeNoSpace(true);
     return;
   }
   if (db_size() <= quota - quota / kSparePart) {
@@ -51,12 +55,37 @@ void Node::WatchQuota() {
     ProposeNoSpace(false);
     return;
   }
-  // What was deleted and compacted still takes space on the disk: it is reclaimed as soon as there is any.
+  Reclaim();
+}
+
+// Background executor, a few times a second.
+void Node::WatchDisk() {
+  absl::StatusOr<uint64_t> free = disk_.FreeBytes();
+  if (!free.ok()) return;
+  const uint64_t reserve = disk_.ReserveBytes();
+  if (!disk_nearly_full()) {
+    if (*free >= reserve) return;
+    KVD_LOG(kError, "the disk is nearly full: writes are refused; delete and compact, or give it room",
+            {"free-bytes", *free}, {"needed-bytes", reserve});
+    disk_nearly_full_.store(true, std::memory_order_release);
+  } else if (*free >= reserve + reserve / kRoomPart) {
+    KVD_LOG(kInfo, "the disk has room again: writes are taken", {"free-bytes", *free});
+    disk_nearly_full_.store(false, std::memory_order_release);
+  } else if (*free >= reserve / 2) {
+    // A flush that found no room would stop the state machine until there is some.
+    Reclaim();
+  }
+}
+
+// What was deleted and compacted still takes space on the disk: it is reclaimed as soon as there is any.
+void Node::Reclaim() {
   int64_t compacted = store_->compact_revision();
-  if (compacted == reclaimed_at_ || Now() < next_reclaim_) return;
+  if (compacted <= reclaimed_at_ || Now() < next_reclaim_) return;
   reclaimed_at_ = compacted;
   next_reclaim_ = Now() + kReclaimEvery;
   store_->HintCompaction();
+  // It flushes first; behind it the log can be cut.
+  executors_.background.Post([this] { TakeCheckpoint(); });
 }
 
 }  // namespace kvd::server
