@@ -148,6 +148,21 @@ void Truth::OnState(size_t member, const std::string& encoded) {
   }
 }
 
+bool Truth::Record(int64_t revision, const std::vector<Change>& changes, base::Nanos at) {
+  auto same = [](const Change& a, const Change& b) {
+    return a.is_delete == b.is_delete && a.kv.SerializeAsString() == b.kv.SerializeAsString();
+  };
+  if (const std::vector<Change>* known = At(revision)) {
+    return std::equal(known->begin(), known->end(), changes.begin(), changes.end(), same);
+  }
+  for (const Change& change : changes) {
+    keys_[change.kv.key()].push_back({revision, change.is_delete, change.kv});
+  }
+  changes_[revision] = changes;
+  written_.emplace(revision, at);
+  return true;
+}
+
 const std::vector<Truth::Change>* Truth::At(int64_t revision) const {
   auto it = changes_.find(revision);
   return it == changes_.end() ? nullptr : &it->second;

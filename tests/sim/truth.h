@@ -32,6 +32,11 @@ class Truth {
   // Puts an eye on the engine of a member.
   std::unique_ptr<storage::Engine> Watch(size_t member, std::unique_ptr<storage::Engine> engine);
 
+  // For a history that was recorded elsewhere: a revision whole, and the end of a lease. False if it was
+  // given otherwise before.
+  bool Record(int64_t revision, const std::vector<Change>& changes, base::Nanos at);
+  void RecordLeaseEnd(int64_t lease, base::Nanos at) { ended_leases_.emplace(lease, at); }
+
   // The latest revision that somebody has written; 1: none.
   int64_t revision() const { return changes_.empty() ? 1 : changes_.rbegin()->first; }
   // In order; null if nobody has written it.

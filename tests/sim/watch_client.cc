@@ -51,7 +51,14 @@ class WatchClient::Sink final : public server::WatchSink, public std::enable_sha
 };
 
 WatchClient::WatchClient(SimCluster& cluster, const Truth& truth, Verdict& verdict, Options options)
-    : cluster_(cluster), truth_(truth), verdict_(verdict), options_(std::move(options)) {}
+    : cluster_(cluster),
+      truth_(truth),
+      verdict_(verdict),
+      options_(std::move(options)),
+      checker_(
+          truth, {options_.key, options_.range_end, options_.prev_kv, options_.fragment},
+          [this](const std::string& what) { Fail(what); },
+          [this] { return cluster_.node(member_).store().compact_revision(); }) {}
 
 void WatchClient::Start(size_t member) {
   Stop();
@@ -65,10 +72,11 @@ void WatchClient::Start(size_t member) {
   create.set_prev_kv(options_.prev_kv);
   create.set_fragment(options_.fragment);
   create.set_progress_notify(options_.progress);
-  if (next_ == 0 && options_.start_ahead > 0) next_ = truth_.revision() + options_.start_ahead;
-  create.set_start_revision(next_);
-  fragments_.clear();
-  fragment_revision_ = 0;
+  if (checker_.next() == 0 && options_.start_ahead > 0) {
+    checker_.StartAt(truth_.revision() + options_.start_ahead);
+  }
+  create.set_start_revision(checker_.next());
+  checker_.BeginStream();
   stream_->OnRequest(request.SerializeAsString());
 }
 
@@ -87,97 +95,24 @@ void WatchClient::RequestProgress() {
 
 std::string WatchClient::Describe() const {
   return absl::StrCat("watch of [", options_.key, ", ", options_.range_end, ") on member ", member_, " at ",
-                      next_);
+                      checker_.next());
 }
 
 void WatchClient::Fail(const std::string& what) {
   verdict_.Fail("watch", absl::StrCat(Describe(), ": ", what));
 }
 
-bool WatchClient::CaughtUp(int64_t revision) const {
-  return next_ > 0 &&
-         (next_ > revision || !truth_.Touched(options_.key, options_.range_end, next_, revision));
-}
-
 void WatchClient::OnMessage(uint64_t generation, const std::string& bytes) {
   if (generation != generation_) return;
   etcdserverpb::WatchResponse response;
   if (!response.ParseFromString(bytes)) return Fail("a response that does not parse");
-  if (response.created()) {
-    if (response.canceled()) return Fail(absl::StrCat("refused: ", response.cancel_reason()));
-    if (next_ == 0) next_ = response.header().revision() + 1;
-    return;
-  }
-  if (response.canceled()) {
-    if (response.compact_revision() <= next_) {
-      return Fail(absl::StrCat("cancelled as compacted at ", response.compact_revision()));
-    }
-    next_ = response.compact_revision();
-    size_t member = member_;
-    uint64_t life = cluster_.life(member);
-    Stop();
-    cluster_.wire().PostAfter(std::chrono::milliseconds(10), [this, member, life] {
-      if (cluster_.alive(member) && cluster_.life(member) == life && !running()) Start(member);
-    });
-    return;
-  }
-  if (response.events_size() > 0) return OnEvents(response);
-  if (response.fragment()) return Fail("an empty fragment");
-  // Progress: nothing up to this revision is still to come.
-  int64_t revision = response.header().revision();
-  if (revision >= next_ && truth_.Touched(options_.key, options_.range_end, next_, revision)) {
-    return Fail(absl::StrCat("progress to ", revision, " ahead of events"));
-  }
-  if (revision >= next_) next_ = revision + 1;
-}
-
-void WatchClient::OnEvents(const etcdserverpb::WatchResponse& response) {
-  for (const mvccpb::Event& event : response.events()) fragments_.push_back(event);
-  if (response.fragment()) {
-    if (!options_.fragment) Fail("a fragment that was not asked for");
-    return;
-  }
-  std::vector<mvccpb::Event> events = std::move(fragments_);
-  fragments_.clear();
-  // What must be told from where the watch stands up to the last revision of this response, all of it.
-  int64_t last = events.back().kv().mod_revision();
-  if (response.header().revision() < last) return Fail("a header older than its events");
-  size_t at = 0;
-  for (int64_t revision = next_; revision <= last; ++revision) {
-    const auto* changes = truth_.At(revision);
-    if (changes == nullptr) return Fail(absl::StrCat("an event of revision ", last, ", which nobody wrote"));
-    for (const Truth::Change& change : *changes) {
-      if (!InRange(change.kv.key(), options_.key, options_.range_end)) continue;
-      std::string wanted =
-          absl::StrCat(change.is_delete ? "delete {" : "put {", change.kv.ShortDebugString(), "}");
-      if (at == events.size()) return Fail(absl::StrCat("misses ", wanted));
-      const mvccpb::Event& event = events[at++];
-      if ((event.type() == mvccpb::Event::DELETE) != change.is_delete ||
-          event.kv().SerializeAsString() != change.kv.SerializeAsString()) {
-        return Fail(absl::StrCat("should say ", wanted, ", says {", event.ShortDebugString(), "}"));
-      }
-      if (!options_.prev_kv && event.has_prev_kv()) return Fail("a previous value that was not asked for");
-      if (!options_.prev_kv) continue;
-      const mvccpb::KeyValue* previous = truth_.KeyAt(change.kv.key(), revision - 1);
-      bool expected = previous != nullptr && (change.is_delete || change.kv.version() > 1);
-      // A compaction may have taken it; then there is none.
-      if (event.has_prev_kv() &&
-          (!expected || event.prev_kv().SerializeAsString() != previous->SerializeAsString())) {
-        return Fail(
-            absl::StrCat("wrong previous value of ", wanted, ": {", event.prev_kv().ShortDebugString(), "}"));
-      }
-      int64_t compacted = cluster_.node(member_).store().compact_revision();
-      if (expected && !event.has_prev_kv() && revision - 1 >= compacted) {
-        return Fail(absl::StrCat("no previous value of ", wanted));
-      }
-    }
-  }
-  if (at != events.size()) {
-    return Fail(
-        absl::StrCat("repeats or reorders, or tells what is not its: {", events[at].ShortDebugString(), "}"));
-  }
-  events_ += events.size();
-  next_ = last + 1;
+  if (checker_.OnResponse(response) == WatchChecker::After::kGoOn) return;
+  size_t member = member_;
+  uint64_t life = cluster_.life(member);
+  Stop();
+  cluster_.wire().PostAfter(std::chrono::milliseconds(10), [this, member, life] {
+    if (cluster_.alive(member) && cluster_.life(member) == life && !running()) Start(member);
+  });
 }
 
 }  // namespace kvd::sim

@@ -1,6 +1,5 @@
 // A client that watches, loses its member or its patience, and goes on elsewhere where it had come to; and
-// that knows from the truth what it must be told: ordered, unique, whole revisions, no gap, progress never
-// ahead, the right previous values (checker "watch").
+// that knows from the truth what it must be told (watch_checker.h; checker "watch").
 #pragma once
 
 #include <deque>
@@ -13,6 +12,7 @@
 #include "sim_cluster.h"
 #include "truth.h"
 #include "verdict.h"
+#include "watch_checker.h"
 
 namespace kvd::sim {
 
@@ -39,14 +39,13 @@ class WatchClient {
   // From now on reads as fast as it can.
   void Hurry() { options_.read_pause = base::Nanos(0); }
   // Everything up to `revision` that concerns this watch has been delivered.
-  bool CaughtUp(int64_t revision) const;
+  bool CaughtUp(int64_t revision) const { return checker_.CaughtUp(revision); }
   std::string Describe() const;
-  uint64_t events() const { return events_; }
+  uint64_t events() const { return checker_.events(); }
 
  private:
   class Sink;
   void OnMessage(uint64_t generation, const std::string& bytes);
-  void OnEvents(const etcdserverpb::WatchResponse& response);
   void Fail(const std::string& what);
 
   SimCluster& cluster_;
@@ -55,10 +54,7 @@ class WatchClient {
   Options options_;
   size_t member_ = 0;
   uint64_t generation_ = 0;
-  int64_t next_ = 0;  // the first revision not seen; 0: from now on
-  int64_t fragment_revision_ = 0;
-  std::vector<mvccpb::Event> fragments_;
-  uint64_t events_ = 0;
+  WatchChecker checker_;
   std::shared_ptr<Sink> sink_;
   std::unique_ptr<server::WatchStream> stream_;
 };
