@@ -37,9 +37,9 @@ def loop(tools, implementation, name, seconds, strike, heal):
 
 def kill(tools, implementation):
     """SIGKILL: what a process had in memory is gone, what it had written is not."""
-    loop(tools, implementation, "kill", 6 if tools.short else 150, lambda m: m.kill(), lambda m: m.start())
+    loop(tools, implementation, "kill", 5 if tools.short else 150, lambda m: m.kill(), lambda m: m.start())
 
 
 def pause(tools, implementation):
     """SIGSTOP: a member that wakes up must not believe that it still leads."""
-    loop(tools, implementation, "pause", 6 if tools.short else 120, lambda m: m.pause(), lambda m: m.resume())
+    loop(tools, implementation, "pause", 4 if tools.short else 120, lambda m: m.pause(), lambda m: m.resume())

@@ -132,7 +132,7 @@ def network(tools, implementation):
         with cluster, Scene(tools, cluster, "network", clients=6) as scene:
             trouble = Trouble(cluster, wire, rng, 1.5 if tools.short else 5)
             scene.ask("run")
-            seconds = 7 if tools.short else 170
+            seconds = 4 if tools.short else 170
             deadline = time.monotonic() + seconds
             seen = {}
             while time.monotonic() < deadline:
