@@ -100,7 +100,6 @@ bool Sweeper::SweepSlice() {
 void Sweeper::EndPass() {
   in_pass_ = false;
   if (kept_for_pins_) {
-    KVD_PROBE("storage/sweep spares a long read");
     // What long reads still need goes when they end.
     store_.pins_.OnDropBelow(revision_, [weak = weak_from_this(), revision = revision_] {
       if (auto self = weak.lock()) self->Request(revision, {});

@@ -247,7 +247,6 @@ absl::Status Scanner::DropHeadless() {
     }
     if ((*reader)->end_offset() > 0) return Rot(PathOf(name), (*reader)->end_offset(), "it has no metadata");
     if (absl::Status s = JudgeEnd(name, *step, **reader); !s.ok()) return s;
-    KVD_PROBE("wal/segment without a head dropped");
     scan_.contents.repair = Repair{PathOf(name), 0, "a segment without a head", ""};
     scan_.headless = name;
     scan_.segments.pop_back();
@@ -306,10 +305,7 @@ absl::StatusOr<Scan> ScanLog(base::FileSystem& fs, const std::string& dir, const
     auto scan = scanner.Run();
     // A marker lies in an earlier segment than its index says if the log went on below that index after it: a
     // snapshot was received, its hard state was lost with the power, and the entries came after all.
-    if (absl::IsNotFound(scan.status()) && scanner.started_late()) {
-      KVD_PROBE("wal/marker in an earlier segment");
-      continue;
-    }
+    if (absl::IsNotFound(scan.status()) && scanner.started_late()) continue;
     return scan;
   }
 }

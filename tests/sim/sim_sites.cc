@@ -46,6 +46,7 @@ constexpr std::string_view kNames[] = {
     "node/log replayed",
     "node/loss of committed entries found",
     "node/reads outlive their leader",
+    "node/refuse early",
     "node/revocation of an older term dropped",
     "node/snapshot installed",
     "node/snapshot point early",
@@ -80,17 +81,14 @@ constexpr std::string_view kNames[] = {
     "storage/flush",
     "storage/interrupted compaction taken up",
     "storage/sweep one key",
-    "storage/sweep spares a long read",
     "wal/cut early",
     "wal/disk full in the middle of a write",
     "wal/end written anew",
     "wal/end written anew on a full disk",
     "wal/mark lags",
-    "wal/marker in an earlier segment",
     "wal/no room for a segment",
     "wal/rot found",
     "wal/segment no longer needed",
-    "wal/segment without a head dropped",
     "wal/snapshot from elsewhere found in the log",
     "wal/torn end repaired",
     "watch/backlog full",
@@ -98,6 +96,7 @@ constexpr std::string_view kNames[] = {
     "watch/cancelled by a compaction",
     "watch/compaction overtakes a read",
     "watch/fragment",
+    "watch/fragment early",
     "watch/left to history",
     "watch/one event at a time",
     "watch/progress of who is behind",
@@ -131,7 +130,7 @@ SiteCounters& SiteCounters::Shared() {
 }
 
 SimSites::SimSites(base::Random random, bool active, SiteCounters& counters)
-    : random_(std::move(random)), active_(active), counters_(counters) {
+    : random_(random), active_(active), counters_(counters) {
   base::InstallSites(this);
 }
 

@@ -61,6 +61,7 @@ Swarm DrawSwarm(uint64_t seed) {
   limits.watch_queue_bytes = draw.One(std::array<size_t, 3>{100, 2000, 4 << 20});
   limits.watch_slice_events = draw.One(std::array<size_t, 3>{1, 5, 1000});
   limits.watch_backlog_bytes = draw.One(std::array<size_t, 3>{500, 64 << 20, 64 << 20});
+  limits.lease_checkpoint_interval = milliseconds(500);
   c.flush_every_batches = draw.One(std::array<uint64_t, 4>{1, 5, 50, 1000});
   c.wal_segment_bytes = draw.One(std::array<uint64_t, 3>{8192, 65536, 64'000'000});
   c.max_wals = draw.One(std::array<uint32_t, 2>{1, 5});

@@ -182,7 +182,11 @@ void Workload::FillTxn(Op& op) {
   }
   put(op.txn.add_success(), key, 0);
   if (random_.Chance(0.5)) {
-    op.txn.add_success()->mutable_request_range()->set_key(key);
+    etcdserverpb::RangeRequest& range = *op.txn.add_success()->mutable_request_range();
+    range.set_key(key);
+    // Of the past, perhaps of what is compacted: then none of it may happen.
+    if (random_.Chance(0.3))
+      range.set_revision(static_cast<int64_t>(random_.Between(1, static_cast<uint64_t>(truth_.revision()))));
   }
   if (std::string other = Key(); other != key && random_.Chance(0.5)) {
     if (random_.Chance(0.5)) {

@@ -39,6 +39,7 @@ raft::Config CoreConfig(const NodeOptions& options, const MemberDisk::State& sta
   config.hard_state = state.hard;
   config.conf_state = state.conf_state;
   config.applied = applied;
+  if (KVD_MUTANT("applied_twice_after_restart") && applied > state.log->FirstIndex()) --config.applied;
   config.max_message_bytes = options.limits.max_message_bytes;
   config.max_inflight_messages = options.limits.max_inflight_messages;
   config.max_uncommitted_bytes = options.limits.max_uncommitted_bytes;
@@ -67,7 +68,7 @@ Node::Node(NodeOptions options, NodeExecutors executors, MemberDisk& disk, Membe
           Lessor::Options{
               .min_ttl_s = MinLeaseTtlSeconds(options_.heartbeat * options_.election_ticks),
               .checkpoint_interval =
-                  options_.lease_checkpoints ? base::Nanos(std::chrono::minutes(5)) : base::Nanos(0),
+                  options_.lease_checkpoints ? options_.limits.lease_checkpoint_interval : base::Nanos(0),
               .on_expired = [this](std::vector<int64_t> ids) { RevokeExpired(std::move(ids)); },
               .on_checkpoint = [this](std::vector<LeaseCheckpoint> c) { ProposeCheckpoints(std::move(c)); }},
           executors.background),
@@ -195,7 +196,7 @@ void Node::Stop() {
 
 void Node::Propose(RequestField field, std::string_view request, ApplyCallback done) {
   if (driver_->commit() > applier_->applied_index() + kMaxApplyGap ||
-      driver_->pending_bytes() > kMaxPendingBytes) {
+      driver_->pending_bytes() > kMaxPendingBytes || KVD_BUGGIFY("node/refuse early")) {
     KVD_PROBE("node/too many requests");
     ApplyOutcome refused;
     refused.error = Error::kTooManyRequests;

@@ -62,9 +62,10 @@ struct NodeLimits {
   size_t max_inflight_messages = 512;    // appends on the way to one follower
   uint64_t max_uncommitted_bytes = 64 << 20;  // beyond it the leader refuses proposals
   uint64_t max_apply_bytes = 64 << 20;        // committed and not yet applied
-  size_t watch_queue_bytes = 4 << 20;         // of one stream, before its watchers fall behind
-  size_t watch_slice_events = 1000;           // read from history at a time
-  size_t watch_backlog_bytes = 64 << 20;      // of published events that wait for delivery
+  base::Nanos lease_checkpoint_interval = std::chrono::minutes(5);
+  size_t watch_queue_bytes = 4 << 20;     // of one stream, before its watchers fall behind
+  size_t watch_slice_events = 1000;       // read from history at a time
+  size_t watch_backlog_bytes = 64 << 20;  // of published events that wait for delivery
 };
 
 struct NodeOptions {

@@ -87,7 +87,7 @@ void WatchHub::Core::Send(Watcher& watcher, const std::vector<uint32_t>& events,
   for (const uint32_t position : events) {
     const base::SharedBytes& piece = PieceFor(watcher, batch_[position]);
     if (watcher.has(Watcher::kFragment) && pieces.size() > 1 &&
-        bytes + piece.size() >= options_.fragment_bytes) {
+        (bytes + piece.size() >= options_.fragment_bytes || KVD_BUGGIFY("watch/fragment early"))) {
       KVD_PROBE("watch/fragment");
       head.fragment = true;
       pieces.front() = EncodeHead(headers_, head);
