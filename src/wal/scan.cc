@@ -19,10 +19,7 @@ absl::Status Rot(const std::string& path, uint64_t offset, std::string_view reas
   KVD_PROBE("wal/rot found");
   return absl::DataLossError(base::StrCat("wal: ", path, " is damaged at offset ", offset,
                                           ", where it was known to be on the disk: ", reason,
-                                          ". The file is left as it is. If this member belongs to a cluster "
-                                          "with a quorum, remove it with `kvctl member "
-                                          "remove`, delete its data directory and add it again; otherwise "
-                                          "restore a snapshot with `kvutl snapshot restore`"));
+                                          ". The file is left as it is"));
 }
 
 class Scanner {

@@ -8,6 +8,7 @@
 #include "base/file_system.h"
 #include "base/log.h"
 #include "base/strings.h"
+#include "server/bootstrap/recovery.h"
 
 namespace kvd::server {
 namespace {
@@ -150,8 +151,14 @@ absl::StatusOr<BootstrapResult> StartNew(const Config& config, const BootstrapSe
   if (std::vector<std::string> others = OthersUrls(*members, config.name); !others.empty()) {
     if (auto remote = seams.fetch_cluster(others, kAskBeforeNew); remote.ok()) {
       for (const Member& member : remote->members) {
-        if (member.id == result.local_id && !member.client_urls.empty()) {
-          return Refused(base::StrCat("member ", base::HexId(member.id), " has already been bootstrapped"));
+        // One that was added again at run time has another ID, and the same URLs.
+        const bool ours = member.id == result.local_id || member.peer_urls == ToStrings(map.at(config.name));
+        if (ours && !member.client_urls.empty()) {
+          return Refused(base::StrCat("member ", base::HexId(member.id),
+                                      " has already been bootstrapped, and its data directory is empty; to "
+                                      "get it back: `",
+                                      RecoverCommand(config, remote->members, member.id),
+                                      "`, which shows how to start it again"));
         }
       }
     }
@@ -230,10 +237,11 @@ absl::StatusOr<BootstrapResult> Join(const Config& config, const BootstrapSeams&
                                 ": ", local.status().message()));
   }
   if ((*local)->IsStarted()) {
-    return Refused(
-        base::StrCat("member ", base::HexId((*local)->id),
-                     " has already been bootstrapped, and its data directory is empty: starting it again "
-                     "without its data could lose writes; remove the member and add it anew"));
+    return Refused(base::StrCat(
+        "member ", base::HexId((*local)->id),
+        " has already been bootstrapped, and its data directory is empty: starting it again "
+        "without its data could lose writes; to get it back: `",
+        RecoverCommand(config, remote->members, (*local)->id), "`, which shows how to start it again"));
   }
   if (!Compatible(*remote, (*local)->id, seams)) return Refused("incompatible with current running cluster");
 
@@ -310,6 +318,12 @@ absl::Status CheckIdentity(const Config& config, uint64_t local_id, uint64_t clu
     }
     return false;
   };
+  auto urls_of = [](const std::vector<Member>& list) {
+    std::vector<std::string> urls;
+    for (const Member& member : list)
+      urls.insert(urls.end(), member.peer_urls.begin(), member.peer_urls.end());
+    return absl::StrJoin(urls, ",");
+  };
   const Member* owner = nullptr;
   bool anothers = false;
   for (const Member& member : members) {
@@ -319,7 +333,38 @@ absl::Status CheckIdentity(const Config& config, uint64_t local_id, uint64_t clu
       anothers = true;
     }
   }
-  if (owner != nullptr) return anothers && !advertises(*owner) ? foreign(*owner) : absl::OkStatus();
+  if (owner != nullptr) {
+    if (advertises(*owner)) return absl::OkStatus();
+    if (anothers) return foreign(*owner);
+    // Its URLs have changed, or it is a member of another cluster: then --initial-cluster names none of the
+    // others.
+    bool names_others = false;
+    bool knows_one = false;
+    for (const auto& [name, urls] : InitialMap(config)) {
+      if (name == config.name) continue;
+      names_others = true;
+      for (const Member& member : members) {
+        for (const std::string& url : ToStrings(urls)) {
+          knows_one = knows_one || std::count(member.peer_urls.begin(), member.peer_urls.end(), url) > 0;
+        }
+      }
+    }
+    if (names_others && !knows_one) {
+      return Refused(base::StrCat(
+          "the data directory ", config.data_dir, " belongs to member ", base::HexId(local_id), " (\"",
+          owner->name, "\") of cluster ", base::HexId(cluster_id), " (", urls_of(members),
+          "), and --initial-cluster names other members: --data-dir is wrong, or it is left from another "
+          "cluster; to join this one: `",
+          RecoverCommand(config, {}, 0), "`"));
+    }
+    KVD_LOG(kWarn,
+            "this member advertises other peer URLs than the cluster knows; the others do not reach it there "
+            "until they are told",
+            {"registered", owner->peer_urls}, {"advertised", advertised},
+            {"command", base::StrCat("kvctl member update ", base::HexId(local_id),
+                                     " --peer-urls=", absl::StrJoin(advertised, ","))});
+    return absl::OkStatus();
+  }
 
   // Nothing published yet: the IDs that --initial-cluster gives.
   auto initial = InitialMembers(config);

@@ -313,8 +313,8 @@ std::vector<Flag> OperationFlags() {
        "Time between two checks of a downgrade.", ""},
       {"snapshot-catchup-entries", kFeatures, FIELD(UintField, snapshot_catchup_entries), kActive,
        "Entries kept for a slow follower when the log is cut.", ""},
-      {"force-new-cluster", kUnsafe, FIELD(BoolField, force_new_cluster), kRefused,
-       "Make a cluster of this member alone, with its data.", ""},
+      {"force-new-cluster", kUnsafe, FIELD(BoolField, force_new_cluster), kActive,
+       "Make a cluster of this member alone, with its data; also where its log is lost.", ""},
       {"unsafe-no-fsync", kUnsafe, FIELD(BoolField, unsafe_no_fsync), kActive,
        "Never wait for the disk; a crash of the machine loses data.", ""},
   };

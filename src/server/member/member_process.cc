@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <atomic>
 #include <memory>
+#include <mutex>
 #include <thread>
 #include <utility>
 
@@ -20,6 +21,7 @@
 #include "net/io_threads.h"
 #include "server/api/services.h"
 #include "server/bootstrap/bootstrap.h"
+#include "server/bootstrap/recovery.h"
 #include "server/config/sd_notify.h"
 #include "server/http/http_endpoints.h"
 #include "server/member/node_metrics.h"
@@ -64,6 +66,9 @@ DiskOptions DiskOptionsOf(const Config& config) {
   disk.backend_dir = config.BackendDir();
   disk.max_wals = static_cast<uint32_t>(config.max_wals);
   disk.no_fsync = config.unsafe_no_fsync;
+  disk.program_version = std::string(KvdVersion());
+  disk.name = config.name;
+  disk.force_new_cluster = config.force_new_cluster;
   return disk;
 }
 
@@ -117,9 +122,13 @@ class MemberProcess {
 
   absl::Status Start();
   void Stop();
+  bool failed() const { return failed_.load(std::memory_order_acquire); }
 
  private:
+  absl::StatusOr<BootstrapResult> Decide();
   absl::StatusOr<MemberDisk::State> OpenDisk(const BootstrapResult& how);
+  absl::Status WithAdvice(const absl::Status& status) const;
+  void Fail(const std::string& why);
   absl::Status ListenForPeers();
   absl::Status ListenForClients();
   void StartAutoCompaction();
@@ -138,10 +147,46 @@ class MemberProcess {
   std::unique_ptr<Services> services_;
   std::unique_ptr<HttpEndpoints> http_;
   std::shared_ptr<AutoCompactor> compactor_;  // null: off
+  std::once_flag failing_;
+  std::atomic<bool> failed_{false};
 };
 
-absl::StatusOr<MemberDisk::State> MemberProcess::OpenDisk(const BootstrapResult& how) {
+// How to start. What the disk says comes before what the peers say: a part of the data may be lost.
+absl::StatusOr<BootstrapResult> MemberProcess::Decide() {
   disk_ = std::make_unique<MemberDisk>(DiskOptionsOf(config_), fs_, threads_.background);
+  if (!config_.force_new_cluster) {
+    if (absl::Status whole = disk_->CheckLogNotLost(); !whole.ok()) return WithAdvice(whole);
+    return Bootstrap(config_);
+  }
+  absl::StatusOr<bool> has_log = disk_->HasLog();
+  if (!has_log.ok()) return has_log.status();
+  absl::StatusOr<bool> has_state = *has_log ? true : disk_->HasState();
+  if (!has_state.ok()) return has_state.status();
+  if (!*has_state) return Bootstrap(config_);
+  if (absl::Status usable = PrepareDataDir(config_, fs_); !usable.ok()) return usable;
+  BootstrapResult restart;
+  restart.mode = StartMode::kRestart;
+  restart.name = config_.name;
+  return restart;
+}
+
+// Data that are lost or damaged come with the commands that get the member back.
+absl::Status MemberProcess::WithAdvice(const absl::Status& status) const {
+  if (!absl::IsDataLoss(status)) return status;
+  const std::vector<Member>& known = disk_->known_members();
+  return absl::Status(status.code(),
+                      absl::StrCat(status.message(), HowToRecover(config_, known, 0, !known.empty())));
+}
+
+void MemberProcess::Fail(const std::string& why) {
+  std::call_once(failing_, [&] {
+    KVD_LOG(kFatal, base::StrCat(why, "; to join them: `", RecoverCommand(config_, {}, 0), "`"));
+    failed_.store(true, std::memory_order_release);
+    kill(getpid(), kInternalStop);
+  });
+}
+
+absl::StatusOr<MemberDisk::State> MemberProcess::OpenDisk(const BootstrapResult& how) {
   switch (how.mode) {
     case StartMode::kNew:
       return disk_->Create(how.local_id, how.cluster_id, how.members);
@@ -189,10 +234,10 @@ absl::Status MemberProcess::ListenForClients() {
 }
 
 absl::Status MemberProcess::Start() {
-  absl::StatusOr<BootstrapResult> how = Bootstrap(config_);
+  absl::StatusOr<BootstrapResult> how = Decide();
   if (!how.ok()) return how.status();
   absl::StatusOr<MemberDisk::State> state = OpenDisk(*how);
-  if (!state.ok()) return state.status();
+  if (!state.ok()) return WithAdvice(state.status());
 
   PeerLink::Options link;
   link.member_id = state->member_id;
@@ -210,6 +255,7 @@ absl::Status MemberProcess::Start() {
   Node::Events events;
   events.on_ready = [this] { Serve(); };
   events.on_removed = [] { kill(getpid(), kInternalStop); };
+  events.on_failed = [this](const std::string& why) { Fail(why); };
   node_ = std::make_unique<Node>(NodeOptionsOf(config_), threads_.ForNode(), *disk_, std::move(*state),
                                  how->members, *peers_, std::move(events));
   if (absl::Status loaded = node_->Load(); !loaded.ok()) return loaded;
@@ -319,6 +365,7 @@ int RunMember(const ParseResult& parsed, int* signal_out) {
       KVD_LOG(kInfo, "received signal; shutting down", {"signal", strsignal(received)});
       *signal_out = received;
     }
+    if (process->failed()) code = 1;
   } else {
     KVD_LOG(kFatal, base::FromAbsl(started.message()));
     code = 1;

@@ -111,15 +111,17 @@ absl::StatusOr<uint64_t> MemberDisk::FreeBytes() const {
   return fs_.FreeBytes(options_.member_dir);
 }
 
-absl::StatusOr<std::string> MemberDisk::ActiveGeneration() const {
+// Nothing where there is no state machine.
+absl::StatusOr<std::optional<std::string>> MemberDisk::ActiveGeneration() const {
   absl::StatusOr<std::string> name = base::ReadFile(fs_, base::JoinPath(options_.backend_dir, kActiveFile));
-  if (!name.ok()) {
-    if (name.status().code() != absl::StatusCode::kNotFound) return name.status();
-    return absl::FailedPreconditionError(absl::StrCat(
-        "database file ", base::JoinPath(options_.backend_dir, kActiveFile),
-        " of the backend is missing: the log is there but the state machine that it continues is not; "
-        "restore the data directory, or remove it and add the member to its cluster again"));
-  }
+  if (absl::IsNotFound(name.status())) return std::nullopt;
+  if (!name.ok()) return name.status();
+  if (options_.open_engine) return *name;
+  // Of RocksDB's files this one names all others.
+  const std::string dir = base::JoinPath(options_.backend_dir, *name);
+  absl::StatusOr<bool> there = fs_.Exists(base::JoinPath(dir, "CURRENT"));
+  if (!there.ok()) return there.status();
+  if (!*there) return std::nullopt;
   return *name;
 }
 
@@ -128,6 +130,13 @@ absl::StatusOr<std::unique_ptr<storage::Engine>> MemberDisk::OpenEngine(const st
   std::string path = base::JoinPath(options_.backend_dir, generation);
   if (options_.open_engine) return options_.open_engine(path, create);
   return storage::OpenRocksEngine(path, EngineOptions(options_, create));
+}
+
+absl::StatusOr<std::unique_ptr<storage::Store>> MemberDisk::OpenStore(const std::string& generation,
+                                                                      bool create) {
+  absl::StatusOr<std::unique_ptr<storage::Engine>> engine = OpenEngine(generation, create);
+  if (!engine.ok()) return engine.status();
+  return storage::Store::Open(std::move(*engine), background_);
 }
 
 absl::StatusOr<MemberDisk::State> MemberDisk::Create(uint64_t member_id, uint64_t cluster_id,
@@ -144,10 +153,7 @@ absl::StatusOr<MemberDisk::State> MemberDisk::Create(uint64_t member_id, uint64_
       !cleared.ok()) {
     return cleared;
   }
-  absl::StatusOr<std::unique_ptr<storage::Engine>> engine = OpenEngine(generation_, true);
-  if (!engine.ok()) return engine.status();
-  absl::StatusOr<std::unique_ptr<storage::Store>> store =
-      storage::Store::Open(std::move(*engine), background_);
+  absl::StatusOr<std::unique_ptr<storage::Store>> store = OpenStore(generation_, true);
   if (!store.ok()) return store.status();
   state.store = std::move(*store);
   if (absl::Status named =
@@ -171,40 +177,86 @@ absl::StatusOr<MemberDisk::State> MemberDisk::Create(uint64_t member_id, uint64_
     if (!written.ok()) return written;
     state.log->Append(entries);
   }
+  if (absl::Status saved = SaveVersion(state, std::nullopt); !saved.ok()) return saved;
   return state;
 }
 
 absl::StatusOr<MemberDisk::State> MemberDisk::Open() {
-  absl::StatusOr<std::string> generation = ActiveGeneration();
+  absl::StatusOr<std::optional<DataVersion>> version = ReadDataVersion(fs_, options_.member_dir);
+  if (!version.ok()) return version.status();
+  absl::StatusOr<bool> has_log = HasLog();
+  if (!has_log.ok()) return has_log.status();
+  absl::StatusOr<std::optional<std::string>> generation = ActiveGeneration();
   if (!generation.ok()) return generation.status();
-  generation_ = *generation;
   State state;
-  absl::StatusOr<std::unique_ptr<storage::Engine>> engine = OpenEngine(generation_, false);
-  if (!engine.ok()) return engine.status();
+  const bool rebuild = !generation->has_value();
+  if (!rebuild) generation_ = **generation;
   absl::StatusOr<std::unique_ptr<storage::Store>> store =
-      storage::Store::Open(std::move(*engine), background_);
+      rebuild ? RebuildStore() : OpenStore(generation_, false);
   if (!store.ok()) return store.status();
   state.store = std::move(*store);
-
-  absl::StatusOr<std::vector<wal::SnapshotMarker>> markers =
-      wal::Wal::ReadSnapshotMarkers(fs_, options_.wal_dir);
-  if (!markers.ok()) return markers.status();
-  if (markers->empty())
-    return absl::DataLossError(absl::StrCat("the log in ", options_.wal_dir, " has no marker"));
-  wal::SnapshotMarker from = markers->back();
-  if (from.index > state.store->applied().index) {
-    // A received snapshot that the log knows of and the state machine does not hold yet.
-    KVD_PROBE("node/snapshot taken up at the start");
-    KVD_LOG(kInfo, "Recovering from snapshot backend", {"snapshot-index", from.index});
-    raft::SnapshotMeta meta{from.index, from.term, {}};
-    DecodeConfState(from.conf_state, &meta.conf_state);
-    absl::StatusOr<std::unique_ptr<storage::Store>> loaded = LoadSnapshot(meta);
-    if (!loaded.ok()) return loaded.status();
-    state.store = std::move(*loaded);
-    if (absl::Status active = ActivateLoaded(); !active.ok()) return active;
+  RememberMembers(*state.store);
+  if (version->has_value()) {
+    state.member_id = (*version)->member_id;
+    state.cluster_id = (*version)->cluster_id;
   }
-  const storage::AppliedState applied = state.store->applied();
+  absl::Status log = *has_log ? OpenLog(state, rebuild) : MakeLog(state);
+  if (!log.ok()) return log;
+  if (version->has_value() &&
+      (state.member_id != (*version)->member_id || state.cluster_id != (*version)->cluster_id)) {
+    return absl::DataLossError(absl::StrCat(
+        "the log in ", options_.wal_dir, " is that of member ", base::HexId(state.member_id), " of cluster ",
+        base::HexId(state.cluster_id), ", but the data in ", options_.member_dir, " are those of member ",
+        base::HexId((*version)->member_id), " of cluster ", base::HexId((*version)->cluster_id)));
+  }
+  if (state.store->applied().index > 0 && !ConfStateFromJson(state.store->conf_state(), &state.conf_state)) {
+    return absl::DataLossError("the membership in the state machine cannot be read");
+  }
+  if (options_.force_new_cluster) {
+    if (absl::Status alone = MakeAlone(state); !alone.ok()) return alone;
+  }
+  if (absl::Status saved = SaveVersion(state, *version); !saved.ok()) return saved;
+  if (absl::Status cleaned = CleanUp(); !cleaned.ok()) {
+    KVD_LOG(kWarn, "left-over files were not removed", {"error", cleaned});
+  }
+  return state;
+}
 
+// A received snapshot that the log knows of and the state machine does not hold yet.
+absl::Status MemberDisk::RecoverSnapshot(uint64_t index, uint64_t term, const std::string& conf_state,
+                                         State& state) {
+  KVD_PROBE("node/snapshot taken up at the start");
+  KVD_LOG(kInfo, "Recovering from snapshot backend", {"snapshot-index", index});
+  raft::SnapshotMeta meta{index, term, {}};
+  DecodeConfState(conf_state, &meta.conf_state);
+  absl::StatusOr<std::unique_ptr<storage::Store>> loaded = LoadSnapshot(meta);
+  if (absl::IsNotFound(loaded.status())) {
+    return absl::DataLossError(
+        absl::StrCat("the log in ", options_.wal_dir, " begins after index ", index,
+                     ", the state machine ends at ", state.store->applied().index,
+                     ", and the snapshot between them is missing: ", loaded.status().message()));
+  }
+  if (!loaded.ok()) return loaded.status();
+  state.store = std::move(*loaded);
+  return ActivateLoaded();
+}
+
+absl::Status MemberDisk::OpenLog(State& state, bool from_first) {
+  wal::SnapshotMarker from;
+  if (!from_first) {
+    absl::StatusOr<std::vector<wal::SnapshotMarker>> markers =
+        wal::Wal::ReadSnapshotMarkers(fs_, options_.wal_dir);
+    if (!markers.ok()) return markers.status();
+    if (markers->empty())
+      return absl::DataLossError(absl::StrCat("the log in ", options_.wal_dir, " has no marker"));
+    from = markers->back();
+    if (from.index > state.store->applied().index) {
+      if (absl::Status recovered = RecoverSnapshot(from.index, from.term, from.conf_state, state);
+          !recovered.ok()) {
+        return recovered;
+      }
+    }
+  }
   absl::StatusOr<wal::Wal::Opened> opened =
       wal::Wal::Open(fs_, options_.wal_dir, from, LogOptions(options_, background_));
   if (!opened.ok()) return opened.status();
@@ -222,25 +274,16 @@ absl::StatusOr<MemberDisk::State> MemberDisk::Open() {
   state.log->Append(FromWal(std::move(contents.entries), from.term));
   state.hard = {contents.hard_state.term, contents.hard_state.vote, contents.hard_state.commit};
   // The commit index is written lazily; what was applied was committed.
-  state.hard.commit = std::max<uint64_t>(state.hard.commit, applied.index);
-  if (applied.index < state.hard.commit) KVD_PROBE("node/log replayed");
+  const raft::Index applied = state.store->applied().index;
+  state.hard.commit = std::max<uint64_t>(state.hard.commit, applied);
+  if (applied < state.hard.commit) KVD_PROBE("node/log replayed");
   if (state.log->LastIndex() < state.hard.commit) {
     KVD_PROBE("node/loss of committed entries found");
-    return absl::DataLossError(
-        absl::StrCat("the log in ", options_.wal_dir, " ends at index ", state.log->LastIndex(),
-                     ", but index ", state.hard.commit,
-                     " was committed: entries are lost; remove the member from its cluster "
-                     "and add it again with an empty data directory"));
+    return absl::DataLossError(absl::StrCat("the log in ", options_.wal_dir, " ends at index ",
+                                            state.log->LastIndex(), ", but index ", state.hard.commit,
+                                            " was committed: entries are lost"));
   }
-  if (applied.index > 0) {
-    if (!ConfStateFromJson(state.store->conf_state(), &state.conf_state)) {
-      return absl::DataLossError("the membership in the state machine cannot be read");
-    }
-  }
-  if (absl::Status cleaned = CleanUp(); !cleaned.ok()) {
-    KVD_LOG(kWarn, "left-over files were not removed", {"error", cleaned});
-  }
-  return state;
+  return absl::OkStatus();
 }
 
 std::string MemberDisk::IncomingPath() {

@@ -3,6 +3,7 @@
 //   <data-dir>/member/wal/               the log (wal/wal.h)
 //   <data-dir>/member/rocksdb/ACTIVE     the name of the directory beside it that holds the state machine
 //   <data-dir>/member/rocksdb/<n>/       a RocksDB; a received snapshot becomes <n+1>
+//   <data-dir>/member/version            who wrote it last (server/node/data_version.h)
 //   <data-dir>/member/snap/              %016x.snap.db: received databases, named after their index; tmp*:
 //   unfinished
 //
@@ -18,6 +19,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,6 +28,7 @@
 #include "raft/memory_log.h"
 #include "raft/types.h"
 #include "server/membership/member.h"
+#include "server/node/data_version.h"
 
 namespace kvd::base {
 class Executor;
@@ -49,6 +52,11 @@ struct DiskOptions {
   uint32_t max_wals = 5;
   uint64_t wal_segment_bytes = 64'000'000;
   bool no_fsync = false;
+  std::string program_version;  // of this kvd, for member/version
+  std::string name;             // of this member, for force_new_cluster where the log is lost
+  // --force-new-cluster: Open makes a cluster of this member alone, with all that its log and its state
+  // machine hold, committed or not; also where the log is lost.
+  bool force_new_cluster = false;
   uint64_t block_cache_bytes = 256ull << 20;
   uint64_t write_buffer_bytes = 64ull << 20;
   // Opens the engine in a directory, created if it may be. Null: RocksDB.
@@ -76,12 +84,19 @@ class MemberDisk {
   // thread.
   absl::StatusOr<uint64_t> FreeBytes() const;
   uint64_t ReserveBytes() const { return options_.wal_segment_bytes + options_.write_buffer_bytes; }
+  // Whether there is a state machine that has applied something. Before Open and Create.
+  absl::StatusOr<bool> HasState();
+  // kDataLoss if there is such a state machine and no log: what makes the directory a member's is gone.
+  absl::Status CheckLogNotLost();
   // An empty member. `first_members` are those that found the cluster: the log begins with the entries that
   // add them, the same on each of them; none for a member that joins.
   absl::StatusOr<State> Create(uint64_t member_id, uint64_t cluster_id, std::vector<Member> first_members);
-  // Errors: those of the log (wal.h), of the store, and kFailedPrecondition with etcd's text where one is
-  // missing.
+  // A state machine that is missing is built again if the log reaches back to the first entry. Errors:
+  // kDataLoss where something is missing or damaged, with what it is; kFailedPrecondition for data of a later
+  // program; those of the log (wal.h) and of the store.
   absl::StatusOr<State> Open();
+  // The members that the state machine knew when it was opened, as far as that came.
+  const std::vector<Member>& known_members() const { return known_members_; }
 
   // A consistent image of the store as an etcd database with its checksum behind it, in a new file under
   // snap/. Long; on a background thread. Gives its size.
@@ -105,7 +120,16 @@ class MemberDisk {
 
  private:
   absl::StatusOr<std::unique_ptr<storage::Engine>> OpenEngine(const std::string& generation, bool create);
-  absl::StatusOr<std::string> ActiveGeneration() const;
+  absl::StatusOr<std::unique_ptr<storage::Store>> OpenStore(const std::string& generation, bool create);
+  absl::StatusOr<std::optional<std::string>> ActiveGeneration() const;
+  absl::StatusOr<std::unique_ptr<storage::Store>> RebuildStore();
+  absl::Status RecoverSnapshot(uint64_t index, uint64_t term, const std::string& conf_state, State& state);
+  absl::Status OpenLog(State& state, bool from_first);
+  // The two of --force-new-cluster.
+  absl::Status MakeLog(State& state);
+  absl::Status MakeAlone(State& state);
+  void RememberMembers(const storage::Store& store);
+  absl::Status SaveVersion(const State& state, const std::optional<DataVersion>& found);
   absl::Status CleanUp();
 
   const DiskOptions options_;
@@ -113,6 +137,7 @@ class MemberDisk {
   base::Executor& background_;
   std::string generation_;         // of the active store
   std::string loaded_generation_;  // built, not yet active
+  std::vector<Member> known_members_;
   std::atomic<uint64_t> next_temporary_{1};
 };
 

@@ -81,6 +81,9 @@ class Member:
         self.peer_port = free_port()
         self.process = None
         self.paused = False
+        self.extra_args = []
+        # --initial-cluster of a member that joins a running cluster; the founders have that of the cluster.
+        self.joins = None
 
     @property
     def client_url(self):
@@ -104,9 +107,10 @@ class Member:
             "--advertise-client-urls", self.client_url,
             "--listen-peer-urls", self.peer_url,
             "--initial-advertise-peer-urls", self.peer_url,
-            "--initial-cluster", ",".join(f"{m.name}={m.peer_url}" for m in cluster.members),
-            "--initial-cluster-state", "new",
+            "--initial-cluster", self.joins or ",".join(f"{m.name}={m.peer_url}" for m in cluster.founders),
+            "--initial-cluster-state", "existing" if self.joins else "new",
             *cluster.args,
+            *self.extra_args,
         ]
 
     def start(self):
@@ -115,6 +119,15 @@ class Member:
             self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                             preexec_fn=die_with_parent, env=clean_environment())
         self.paused = False
+
+    def ended(self, timeout=30):
+        """Waits until the process ends by itself, and returns its exit code."""
+        return self.process.wait(timeout)
+
+    def wal(self):
+        """The paths of the log's segments, in order."""
+        directory = os.path.join(self.data_dir, "member", "wal")
+        return [os.path.join(directory, name) for name in sorted(os.listdir(directory)) if name.endswith(".wal")]
 
     def alive(self):
         return self.process is not None and self.process.poll() is None
@@ -196,6 +209,7 @@ class Cluster:
         self.members = []
         for i in range(size):
             self.members.append(Member(self, f"m{i}"))
+        self.founders = list(self.members)
 
     def __enter__(self):
         try:
@@ -221,6 +235,24 @@ class Cluster:
                 member.process.wait(10)
         if not os.environ.get("KEEP"):
             shutil.rmtree(self.directory, ignore_errors=True)
+
+    def spare(self, name):
+        """A member that is not started yet; it belongs to `members` once the test puts it there."""
+        return Member(self, name)
+
+    def kvctl(self, *args, endpoint=None, check=True, timeout=60):
+        """Runs kvctl against one member, or against those that run."""
+        endpoints = endpoint.endpoint if endpoint else ",".join(m.endpoint for m in self.members if m.alive())
+        command = [os.path.join(os.path.dirname(self.implementation.binary), "kvctl"), "--endpoints", endpoints, *args]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=clean_environment())
+        if check and result.returncode != 0:
+            raise AssertionError(f"{' '.join(command)} ended with {result.returncode}:\n{result.stderr}")
+        return result
+
+    def member_ids(self, endpoint=None):
+        """name -> ID in hexadecimal; unstarted ones under their ID."""
+        rows = self.kvctl("member", "list", endpoint=endpoint).stdout.splitlines()
+        return {row.split(", ")[2] or row.split(", ")[0]: row.split(", ")[0] for row in rows}
 
     @property
     def endpoints(self):

@@ -7,12 +7,14 @@
 #include "base/mem_file_system.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "server/bootstrap/recovery.h"
 
 namespace kvd::server {
 namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::StartsWith;
 
 constexpr char kThree[] = "m1=http://10.0.0.1:2380,m2=http://10.0.0.2:2380,m3=http://10.0.0.3:2380";
 
@@ -142,7 +144,14 @@ TEST_F(BootstrapTest, AMemberThatRunsAlreadyIsNotStartedAnew) {
   for (Member& member : remote_->members) {
     if (member.id == first->local_id) member.client_urls = {"http://10.0.0.1:2379"};
   }
-  EXPECT_EQ(Failure(First()), "member " + base::HexId(first->local_id) + " has already been bootstrapped");
+  EXPECT_THAT(Failure(First()),
+              StartsWith("member " + base::HexId(first->local_id) + " has already been bootstrapped"));
+  EXPECT_THAT(Failure(First()), HasSubstr("member recover"));
+  // Removed and added again since, it has another ID.
+  for (Member& member : remote_->members) {
+    if (member.id == first->local_id) member.id = 4711;
+  }
+  EXPECT_THAT(Failure(First()), StartsWith("member 1267 has already been bootstrapped"));
 }
 
 TEST_F(BootstrapTest, JoiningTakesTheIdsOfTheRunningCluster) {
@@ -237,6 +246,37 @@ TEST(CheckIdentity, AnotherMembersDirectoryIsRefused) {
   config.advertise_peer_urls = *ParseUrlList("http://10.0.0.8:2380");
   config.name = "other";
   EXPECT_TRUE(CheckIdentity(config, ids["m2"], 7, *members).ok());
+}
+
+TEST(CheckIdentity, AnotherClustersDirectoryIsRefused) {
+  Config config = DefaultConfig();
+  config.name = "m1";
+  config.data_dir = "/data";
+  config.advertise_peer_urls = *ParseUrlList("http://10.0.0.1:2380");
+  config.initial_cluster = kThree;
+  const std::vector<Member> others = {{41, {"http://10.9.9.1:2380"}, false, "m1", {}},
+                                      {42, {"http://10.9.9.2:2380"}, false, "m2", {}}};
+  absl::Status status = CheckIdentity(config, 41, 7, others);
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("--initial-cluster names other members"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("member recover m1 --data-dir=/data"));
+  // Naming nobody else, it may have moved.
+  config.initial_cluster = "m1=http://10.0.0.1:2380";
+  EXPECT_TRUE(CheckIdentity(config, 41, 7, others).ok());
+}
+
+TEST(HowToRecover, NamesTheOthersOrSaysThatThereAreNone) {
+  Config config = DefaultConfig();
+  config.name = "m1";
+  config.data_dir = "/data";
+  const std::vector<Member> three = {{1, {"http://a:1"}, false, "m1", {"http://a:2"}},
+                                     {2, {"http://b:1"}, false, "m2", {"http://b:2"}},
+                                     {3, {"http://c:1"}, false, "m3", {"http://c:2"}}};
+  const std::string text = HowToRecover(config, three, 0, true);
+  EXPECT_THAT(text, HasSubstr("kvctl --endpoints=http://b:2,http://c:2 member recover m1 --data-dir=/data`"));
+  EXPECT_THAT(text, HasSubstr("--force-new-cluster"));
+  EXPECT_THAT(HowToRecover(config, {}, 0, false), HasSubstr("restore a backup"));
+  EXPECT_THAT(HowToRecover(config, {three[0]}, 0, true), ::testing::Not(HasSubstr("member recover")));
 }
 
 }  // namespace

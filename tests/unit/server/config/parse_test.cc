@@ -192,8 +192,7 @@ TEST(Parse, WhatThisVersionDoesNotActOnIsSaidOnce) {
 }
 
 TEST(Parse, UnsupportedBootstrapStops) {
-  for (const char* flag :
-       {"--discovery-srv=example.com", "--force-new-cluster", "--auth-token=jwt,pub-key=x"}) {
+  for (const char* flag : {"--discovery-srv=example.com", "--auth-token=jwt,pub-key=x"}) {
     ParseResult result = Parse({flag});
     EXPECT_EQ(result.exit_code, 1) << flag;
     EXPECT_THAT(result.err, HasSubstr("not supported by this version of kvd")) << flag;
