@@ -2,11 +2,11 @@
 """kvd beside etcd: the same work on both, in alternating rounds, on this machine.
 
   run.py [--full | --scenarios NAME,...] [--rounds N] [--scale X] [--out DIRECTORY] [--bin-dir DIRECTORY]
-         [--only kvd|etcd]
+         [--only kvd|etcd] [--commit ID]
 
 Each scenario starts one cluster of one system at a time on loopback, with real fsync and a data directory of its own,
 which goes when it ends; in odd rounds etcd comes first. Without arguments a selection of about ten minutes runs, with
---full everything (about an hour, and 40 GB of disk). Results: DIRECTORY/<scenario>.json, table.md and plot.svg, where
+--full everything (about an hour, and 80 GB of disk). Results: DIRECTORY/<scenario>.json, table.md and plot.svg, where
 what other runs have left for other scenarios stays (default: bench/results).
 """
 import argparse
@@ -89,7 +89,7 @@ def run_once(name, implementation, args):
 def run_scenario(name, rounds, implementations, args):
     result = {
         "scenario": name, "what": (SCENARIOS[name].run.__doc__ or "").strip(), "command": args.command,
-        "time": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), "commit": commit(), "machine": machine(),
+        "time": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), "commit": args.commit or commit(), "machine": machine(),
         "versions": versions(implementations), "rounds": [],
     }
     wanted = [i for i in implementations if i.name in SCENARIOS[name].systems]
@@ -116,6 +116,7 @@ def arguments():
     parser.add_argument("--out", default=os.path.join(ROOT, "bench", "results"))
     parser.add_argument("--bin-dir", default=os.path.join(ROOT, "build", "release", "bin"))
     parser.add_argument("--only", choices=("kvd", "etcd"))
+    parser.add_argument("--commit", help="what kvd was built from, where that is not this tree")
     args = parser.parse_args()
     args.command = shlex.join(["bench/cluster/run.py", *sys.argv[1:]])
     return args

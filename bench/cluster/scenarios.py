@@ -229,15 +229,17 @@ def idle(session, scale):
 
 
 def large(session, scale):
-    """30 GB of live data on one member: values of 10 KB. Puts are due at a fixed rate, so that a stall would show."""
-    keys = 3_000_000
+    """30 GB of live data on one member: values of 10 KB, scaled as asked for. It needs about 2.5 times as much disk: the
+    history and the latest records are tables of their own. Beside large work puts are due at a fixed rate, so that a stall
+    would show."""
+    keys = int(3_000_000 * scale)
     report = session.run("fill", "--keys", keys, "--value", 10_240, "--connections", 4, "--streams", 16,
                          "--series", 10, timeout=3000)
     report["resident_mib"] = session.resident_mib()
     report["disk_mib"] = session.disk_mib()
     session.keep("large_fill", report)
     session.take("large_put", "put", "--keys", keys, "--value", 10_240, "--rate", 1000, "--streams", 4, *window(10))
-    session.take("large_list_paged", "list", "--keys", keys, "--shape", "paged", *window(60, 0))
+    session.take("large_list_paged", "list", "--keys", keys, "--shape", "paged", *window(60 * scale, 0))
     session.take("large_count", "list", "--keys", keys, "--shape", "count", *window(1, 0))
     session.take("large_put_beside_compaction", "during", "--keys", keys, "--value", 10_240, "--rate", 500,
                  "--activity", "compact", *window(20))
