@@ -118,7 +118,10 @@ def arguments():
     parser.add_argument("--only", choices=("kvd", "etcd"))
     parser.add_argument("--commit", help="what kvd was built from, where that is not this tree")
     args = parser.parse_args()
-    args.command = shlex.join(["bench/cluster/run.py", *sys.argv[1:]])
+    # What another needs to do the same: not where things lie on this machine.
+    kept = {"--scenarios": args.scenarios, "--rounds": args.rounds, "--scale": args.scale if args.scale != 1 else None}
+    words = [word for name, value in kept.items() if value for word in (name, str(value))]
+    args.command = shlex.join(["bench/cluster/run.py", *(["--full"] if args.full else []), *words])
     return args
 
 
