@@ -31,7 +31,8 @@ std::shared_ptr<grpc::Channel> Connect(const std::string& endpoint) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 50);
+  // Also the time that a connection has to come about.
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1000);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 200);
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetMaxReceiveMessageSize(-1);
@@ -75,7 +76,7 @@ void Client::Run() {
     world_.recorder->Write(line);
     if (op.returned_ns() == 0 || !op.error().empty()) {
       member_ = (member_ + 1) % static_cast<uint32_t>(world_.endpoints.size());
-      std::this_thread::sleep_for(milliseconds(5));
+      std::this_thread::sleep_for(milliseconds(20));
     } else {
       // Slow enough that a history of minutes is checked in seconds.
       std::this_thread::sleep_for(milliseconds(Below(12)));
@@ -179,6 +180,8 @@ void Client::Send(Operation& op) {
   } else if (IsAnswer(status)) {
     op.set_returned_ns(NowNs());
     op.set_error(status.error_message());
+  } else {
+    op.set_failure(status.error_message());
   }
 }
 

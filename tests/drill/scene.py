@@ -46,8 +46,9 @@ class Scene:
         os.close(handle)
         self.process = subprocess.Popen(
             [tools.clients, cluster.endpoints, self.history, str(clients), str(tools.seed)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=clean_environment(),
-            preexec_fn=die_with_parent)
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=die_with_parent,
+            # Requests that fail at once leave nobody in gRPC to see a connection through while all of them are down.
+            env={**clean_environment(), "GRPC_CLIENT_CHANNEL_BACKUP_POLL_INTERVAL_MS": "50"})
 
     def __enter__(self):
         return self
