@@ -338,13 +338,15 @@ void Nemesis::ChangeMember() {
   std::vector<server::Member> members = view->Members();
   if (members.empty()) return;
   const server::Member& chosen = members[random_.Below(members.size())];
+  auto voters =
+      std::count_if(members.begin(), members.end(), [](const server::Member& m) { return !m.is_learner; });
   switch (random_.Below(3)) {
     case 0:
       return AddMember(/*may_be_learner=*/true);
     case 1:
-      // Of two members the one that stays needs the other to learn that it is alone: no fault may come
+      // Of two voters the one that stays needs the other to learn that it is alone: no fault may come
       // between.
-      if (members.size() < 3 || Now() < next_removal_) return;
+      if (voters < 3 || Now() < next_removal_) return;
       next_removal_ = Now() + 5 * swarm_.election() + std::chrono::seconds(10);
       note_(absl::StrCat("removing a member, on ", on));
       return node.RemoveMember(chosen.id, [](server::Error, std::vector<server::Member>) {});
