@@ -4,7 +4,7 @@ PRESET ?= release
 JOBS ?= $(shell nproc)
 BUILD := build/$(PRESET)
 
-.PHONY: run build test diff drill lint bench soak mutants fuzz clean deps format
+.PHONY: run build test diff scale drill lint bench soak mutants fuzz clean deps format
 
 run: build
 	scripts/run-local-cluster.sh
@@ -26,6 +26,11 @@ test: build
 diff: build
 	scripts/install-deps.sh test
 	DIFF_OPERATIONS=$(or $(OPS),50000) /usr/bin/python3 tests/conformance/diff.py --bin-dir $(BUILD)/bin
+
+# 100,000 watchers, a reader that stops, a list of a gigabyte, a million leases: figures, about a quarter of an hour
+scale: build
+	scripts/install-deps.sh test
+	/usr/bin/python3 tests/conformance/scale.py --full --bin-dir $(BUILD)/bin
 
 # Members killed, paused, cut off, filled up, without power: about 10 minutes. make drill DRILLS="kill network" SEED=7
 drill: build

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -43,6 +44,16 @@ class CallContext {
   ~CallContext() = default;
 };
 
+// A reply that is too long to be held: its bytes are made while the client takes them. Used and dropped on
+// the I/O thread of the connection, or dropped unused by the thread that drops the call.
+class BodySource {
+ public:
+  virtual ~BodySource() = default;
+  // Appends the next bytes of the encoded message: about `max_bytes` of them, at least one. Other streams
+  // wait meanwhile.
+  virtual void Next(size_t max_bytes, std::string* out) = 0;
+};
+
 // A handle to one call with one request and one answer. Cheap to move; copies share the call. If the last
 // handle goes away unanswered, the client gets UNAVAILABLE.
 class UnaryCall {
@@ -53,6 +64,7 @@ class UnaryCall {
     virtual std::string_view request() const = 0;
     virtual void OnCancelled(base::Task task) = 0;
     virtual void Answer(StatusCode code, std::string error, Message reply) = 0;
+    virtual void AnswerFrom(uint64_t size, std::unique_ptr<BodySource> source) = 0;
     // Handles are counted by the state; a new state has one, which UnaryCall(State*) takes over.
     virtual void AddHandle() = 0;
     virtual void DropHandle() = 0;
@@ -88,6 +100,10 @@ class UnaryCall {
 
   // Exactly one of these, once. A cancelled call may still be answered; the answer is dropped.
   void Reply(Message message) const { state_->Answer(StatusCode::kOk, std::string(), std::move(message)); }
+  // The reply is what `source` gives, `size` bytes in all: the message's length goes ahead of it.
+  void ReplyFrom(uint64_t size, std::unique_ptr<BodySource> source) const {
+    state_->AnswerFrom(size, std::move(source));
+  }
   void Fail(StatusCode code, std::string message) const {
     state_->Answer(code, std::move(message), Message());
   }

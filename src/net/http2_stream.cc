@@ -14,6 +14,9 @@ namespace {
 constexpr size_t kPooledStreams = 4096;           // per I/O thread
 constexpr size_t kKeptBytes = size_t{16} * 1024;  // a pooled stream keeps buffers up to this size
 
+// A longer reply is refused, as grpc-go's servers refuse it.
+constexpr uint64_t kMaxSendBytes = INT32_MAX;
+
 // RFC 7540's overhead of a header in a header list.
 constexpr size_t kHeaderOverhead = 32;
 
@@ -111,6 +114,7 @@ void Http2Stream::Reset() {
   answer_ready_.store(false, std::memory_order_relaxed);
   answer_error_.clear();
   answer_ = Message();
+  source_.reset();
   inbox_.clear();
   inbox_finish_ = false;
   scheduled_.store(false, std::memory_order_relaxed);
@@ -350,13 +354,14 @@ void Http2Stream::OnTimer() {
 
 void Http2Stream::OnClosed() {
   Disarm();
-  bool complete = finishing_ && out_.empty();
+  bool complete = finishing_ && out_.empty() && source_ == nullptr;
   if (!complete) cancelled_.store(true, std::memory_order_relaxed);
   session_->AddQueued(-static_cast<ptrdiff_t>(out_.size()));
   closed_callback_due_ = true;
   session_->Defer(this);
   session_ = nullptr;
   out_.Clear();
+  source_.reset();
 }
 
 void Http2Stream::RunCallbacks() {
@@ -397,6 +402,18 @@ void Http2Stream::Answer(StatusCode code, std::string error, Message reply) {
   answer_code_ = code;
   answer_error_ = std::move(error);
   answer_ = std::move(reply);
+  PublishAnswer();
+}
+
+void Http2Stream::AnswerFrom(uint64_t size, std::unique_ptr<BodySource> source) {
+  KVD_CHECK(!answer_claimed_.exchange(true, std::memory_order_acq_rel), "a call is answered once");
+  answer_code_ = StatusCode::kOk;
+  source_ = std::move(source);
+  source_left_ = size;
+  PublishAnswer();
+}
+
+void Http2Stream::PublishAnswer() {
   answer_ready_.store(true, std::memory_order_release);
   Schedule();
 }
@@ -428,14 +445,28 @@ void Http2Stream::Process() {
 }
 
 void Http2Stream::ApplyAnswer() {
-  if (session_ == nullptr || finishing_) return;
+  if (session_ == nullptr || finishing_) {
+    source_.reset();
+    return;
+  }
   Disarm();
   on_cancelled_ = nullptr;
   if (answer_code_ != StatusCode::kOk) {
     Close(answer_code_, answer_error_);
     return;
   }
-  Enqueue(std::move(answer_), true);
+  uint64_t size = source_ != nullptr ? source_left_ : answer_.size();
+  if (size > kMaxSendBytes) {
+    source_.reset();
+    Close(StatusCode::kResourceExhausted,
+          base::StrCat("grpc: trying to send message larger than max (", size, " vs. ", kMaxSendBytes, ")"));
+    return;
+  }
+  if (source_ != nullptr) {
+    EnqueuePrefix(size);
+  } else {
+    Enqueue(std::move(answer_), true);
+  }
   finishing_ = true;
   SubmitGrpcHead();
 }

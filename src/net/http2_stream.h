@@ -83,6 +83,7 @@ class Http2Stream final : public UnaryCall::State, private WorkNode, private Whe
   std::string_view request() const override { return assembler_.message(); }
   void OnCancelled(base::Task task) override;
   void Answer(StatusCode code, std::string error, Message reply) override;
+  void AnswerFrom(uint64_t size, std::unique_ptr<BodySource> source) override;
   void AddHandle() override { handles_.fetch_add(1, std::memory_order_relaxed); }
   void DropHandle() override;
 
@@ -120,6 +121,7 @@ class Http2Stream final : public UnaryCall::State, private WorkNode, private Whe
   void Schedule();
   void Process();
   void TakeInbox();
+  void PublishAnswer();
   void ApplyAnswer();
 
   std::string_view NameOf(const Header& h) const { return {header_bytes_.data() + h.name, h.name_size}; }
@@ -134,6 +136,8 @@ class Http2Stream final : public UnaryCall::State, private WorkNode, private Whe
   void Consume(size_t bytes);
 
   void Enqueue(Message message, bool framed);
+  void EnqueuePrefix(uint64_t message_bytes);
+  void Pull();
   void SubmitGrpcHead();
   void Close(StatusCode code, std::string_view text);  // ends a gRPC call from the I/O thread
   void SubmitTrailersOnly(StatusCode code, std::string_view text, const char* http_status);
@@ -184,6 +188,10 @@ class Http2Stream final : public UnaryCall::State, private WorkNode, private Whe
   StatusCode answer_code_ = StatusCode::kOk;
   std::string answer_error_;
   Message answer_;
+  // Instead of answer_: where the rest of the answer comes from, and how much that is. Empty once all of it
+  // is in out_.
+  std::unique_ptr<BodySource> source_;
+  uint64_t source_left_ = 0;
 
   // What other threads wrote to a stream.
   std::mutex inbox_mutex_;

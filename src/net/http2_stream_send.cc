@@ -5,12 +5,17 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "base/check.h"
 #include "base/strings.h"
 #include "net/http2_session.h"
 #include "net/http2_stream.h"
 
 namespace kvd::net {
 namespace {
+
+// So much of a reply is made at a time: enough to amortise it, little enough that other streams wait for less
+// than a millisecond.
+constexpr size_t kPullBytes = size_t{128} * 1024;
 
 constexpr uint8_t kNoCopy = NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE;
 
@@ -53,14 +58,27 @@ class Http2Sink final : public HttpSink {
 // ---- What is sent.
 
 void Http2Stream::Enqueue(Message message, bool framed) {
+  if (framed) EnqueuePrefix(message.size());
   size_t before = out_.size();
-  if (framed) {
-    char prefix[kGrpcPrefixBytes];
-    StoreGrpcPrefix(prefix, static_cast<uint32_t>(message.size()));
-    out_.AppendCopy(std::string_view(prefix, sizeof prefix));
-  }
   out_.Append(std::move(message));
   session_->AddQueued(static_cast<ptrdiff_t>(out_.size() - before));
+}
+
+void Http2Stream::EnqueuePrefix(uint64_t message_bytes) {
+  char prefix[kGrpcPrefixBytes];
+  StoreGrpcPrefix(prefix, static_cast<uint32_t>(message_bytes));
+  out_.AppendCopy(std::string_view(prefix, sizeof prefix));
+  session_->AddQueued(static_cast<ptrdiff_t>(sizeof prefix));
+}
+
+// Takes the next bytes of a reply that is made while it is sent.
+void Http2Stream::Pull() {
+  std::string bytes;
+  source_->Next(kPullBytes, &bytes);
+  KVD_CHECK(!bytes.empty() && bytes.size() <= source_left_, "a reply is as long as was said before");
+  source_left_ -= bytes.size();
+  if (source_left_ == 0) source_.reset();
+  Enqueue(Message(std::move(bytes)), false);
 }
 
 // nghttp2 has more to ask for.
@@ -124,13 +142,14 @@ void Http2Stream::ResetStream(uint32_t error) {
 }
 
 ssize_t Http2Stream::Provide(size_t length, uint32_t* flags) {
+  while (source_ != nullptr && out_.size() < length) Pull();
   size_t n = std::min(length, out_.size());
   if (n == 0 && !finishing_) {
     deferred_ = true;
     return NGHTTP2_ERR_DEFERRED;
   }
   if (n > 0) *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
-  if (finishing_ && n == out_.size()) {
+  if (finishing_ && n == out_.size() && source_ == nullptr) {
     *flags |= NGHTTP2_DATA_FLAG_EOF;
     if (mode_ != Mode::kHttp) {
       *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
@@ -185,11 +204,11 @@ void Http2Stream::Finish(StatusCode code, std::string message) {
 }
 
 void Http2Stream::PauseReading() {
-  paused_.store(true, std::memory_order_release);
+  paused_.store(true);
 }
 
 void Http2Stream::ResumeReading() {
-  if (paused_.exchange(false, std::memory_order_acq_rel)) Schedule();
+  if (paused_.exchange(false)) Schedule();
 }
 
 void Http2Stream::TakeInbox() {

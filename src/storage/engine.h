@@ -58,6 +58,7 @@ struct IteratorOptions {
   std::string upper;                         // exclusive; empty: no bound
   const EngineSnapshot* snapshot = nullptr;  // null: the state when the iterator is made
   bool keep_cached = true;  // false for long scans that would push everything else out of the cache
+  bool short_scan = false;  // no more than some hundred kilobytes are read: no reading ahead
 };
 
 struct EngineSizes {

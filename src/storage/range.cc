@@ -157,11 +157,10 @@ void RangeReader::Start() {
     return;
   }
   more_ = args_.limit > 0 && count_ > args_.limit;
-  left_ = more_ ? args_.limit : count_;
+  total_ = left_ = more_ ? args_.limit : count_;
   // The table of latest records is what the engine holds: it lacks what the writer has not committed.
   bool engine_has_all = view_.latest && (view_.pending == nullptr || view_.pending->empty());
   if (engine_has_all && !args_.keys_only && !interval_.is_single()) {
-    OpenLatest();
     mode_ = Mode::kLatest;
   } else {
     mode_ = Mode::kIndex;
@@ -189,8 +188,8 @@ void RangeReader::Collect() {
   });
   more_ = refs_.size() > limit;
   SortCollected(std::min(limit, refs_.size()));
-  left_ = static_cast<int64_t>(refs_.size());
-  mode_ = refs_.empty() ? Mode::kDone : Mode::kCollected;
+  total_ = left_ = static_cast<int64_t>(refs_.size());
+  mode_ = Mode::kCollected;
 }
 
 // Sorts the collected keys and keeps the first `keep`. Equal ones stand in the order of their keys.
@@ -233,35 +232,57 @@ void RangeReader::SortCollected(size_t keep) {
 
 void RangeReader::OpenLatest() {
   IteratorOptions options;
-  options.lower = TableKey(Table::kLatest, interval_.start());
+  options.lower = latest_from_.empty() ? TableKey(Table::kLatest, interval_.start()) : latest_from_;
   if (interval_.is_single()) {
-    options.upper = options.lower + '\0';
+    options.upper = TableKey(Table::kLatest, interval_.start()) + '\0';
   } else if (interval_.is_open()) {
     options.upper = TableEnd(Table::kLatest);
   } else {
     options.upper = TableKey(Table::kLatest, interval_.end());
   }
   options.snapshot = view_.snapshot.get();
+  options.keep_cached = given_bytes_ < store_.options_.long_read_bytes;
+  options.short_scan = true;
   latest_ = store_.engine_->NewIterator(options);
+}
+
+// Between two slices.
+void RangeReader::Park() {
+  if (latest_ == nullptr || given_bytes_ < store_.options_.long_read_bytes) return;
+  if (mode_ == Mode::kLatest) latest_from_ = latest_->key();
+  latest_.reset();
+}
+
+void RangeReader::Rewind() {
+  left_ = total_;
+  latest_.reset();
+  latest_from_.clear();
+  next_ref_ = 0;
+  if (mode_ == Mode::kCollected) return;
+  refs_.clear();
+  resume_.clear();
+  index_exhausted_ = false;
 }
 
 size_t RangeReader::Next(size_t max_keys, size_t max_bytes, std::string* out) {
   if (max_keys == 0) max_keys = std::numeric_limits<size_t>::max();
   if (max_bytes == 0) max_bytes = std::numeric_limits<size_t>::max();
   max_bytes = std::min(max_bytes, std::numeric_limits<size_t>::max() - out->size());
-  switch (mode_) {
-    case Mode::kDone:
-      return 0;
-    case Mode::kLatest:
-      return NextLatest(max_keys, max_bytes, out);
-    case Mode::kIndex:
-    case Mode::kCollected:
-      return NextRefs(max_keys, max_bytes, out);
+  if (done()) return 0;
+  const size_t before = out->size();
+  const size_t keys =
+      mode_ == Mode::kLatest ? NextLatest(max_keys, max_bytes, out) : NextRefs(max_keys, max_bytes, out);
+  given_bytes_ += out->size() - before;
+  if (done()) {
+    latest_.reset();
+  } else {
+    Park();
   }
-  return 0;
+  return keys;
 }
 
 size_t RangeReader::NextLatest(size_t max_keys, size_t max_bytes, std::string* out) {
+  if (latest_ == nullptr) OpenLatest();
   size_t given = 0, stop = out->size() + max_bytes;
   while (left_ > 0 && given < max_keys && out->size() < stop) {
     KVD_CHECK(latest_->Valid(), "the index counts more keys than the engine has");
@@ -269,10 +290,6 @@ size_t RangeReader::NextLatest(size_t max_keys, size_t max_bytes, std::string* o
     latest_->Next();
     ++given;
     --left_;
-  }
-  if (left_ == 0) {
-    mode_ = Mode::kDone;
-    latest_.reset();
   }
   return given;
 }
@@ -306,11 +323,6 @@ size_t RangeReader::NextRefs(size_t max_keys, size_t max_bytes, std::string* out
     Emit(refs_[next_ref_++], out);
     ++given;
     --left_;
-  }
-  if (left_ == 0) {
-    mode_ = Mode::kDone;
-    refs_ = {};
-    latest_.reset();
   }
   return given;
 }

@@ -129,7 +129,7 @@ class RocksIterator final : public EngineIterator {
     if (!upper_.empty()) read.iterate_upper_bound = &upper_slice_;
     if (options.snapshot) read.snapshot = static_cast<const RocksSnapshot*>(options.snapshot)->snapshot;
     read.fill_cache = options.keep_cached;
-    if (!options.keep_cached) read.readahead_size = 1 << 20;
+    if (!options.keep_cached && !options.short_scan) read.readahead_size = 1 << 20;
     it_.reset(db->NewIterator(read));
     it_->SeekToFirst();
     CheckStatus();

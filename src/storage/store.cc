@@ -128,9 +128,9 @@ Engine& Store::engine() const {
   return *impl->engine_;
 }
 
-void Store::HintCompaction() {
+void Store::HintCompaction(base::Executor& executor) {
   std::shared_ptr<StoreImpl> impl = Impl();
-  impl->sweeper_->HintCompaction();
+  impl->sweeper_->HintCompaction(executor);
 }
 
 }  // namespace kvd::storage

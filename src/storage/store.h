@@ -50,6 +50,9 @@ struct StoreOptions {
   // The physical part of compaction: this many revisions at a time, then a pause.
   int sweep_batch_revisions = 1000;
   int64_t sweep_pause_ns = 10'000'000;
+  // A reader that has given out more than this lives from slice to slice: between them it keeps no iterator,
+  // which would hold memtables, and it leaves the cache to others.
+  uint64_t long_read_bytes = uint64_t{8} << 20;
 };
 
 // Where the replicated log stands with respect to what the store holds.
@@ -109,8 +112,8 @@ class ApplyBatch {
 };
 
 // A long read in slices: it holds no lock between slices, and what it needs stays while it lives, even if
-// compaction passes it. All slices belong to one revision. Must be dropped before the store.
-// Thread-compatible.
+// compaction passes it. All slices belong to one revision. What it holds in memory does not grow with what
+// it reads, unless the request sorts or filters. Must be dropped before the store. Thread-compatible.
 class RangeCursor {
  public:
   virtual ~RangeCursor() = default;
@@ -119,6 +122,8 @@ class RangeCursor {
   virtual int64_t count() const = 0;  // the response's count
   virtual bool more() const = 0;      // the response's more, for the limit of the request
   virtual bool done() const = 0;
+  // Back to the first key, of the same state: for a second reading.
+  virtual void Rewind() = 0;
   // Appends `kvs` fields (RangeResponse field 2) to `out`, at least one unless done, until `max_keys` are
   // appended (0: no such limit) or `out` has grown by `max_bytes` or more (0: no such limit). Returns how
   // many.
@@ -240,8 +245,8 @@ class Store {
   uint64_t size_bytes() const;         // what etcd calls the database size: on disk and in memory tables
   uint64_t size_in_use_bytes() const;  // an estimate without what compaction may take away
   Engine& engine() const;              // (apply) holds until ReplaceWith
-  // Hints a compaction of the engine, on the background executor; etcd's Defragment.
-  void HintCompaction();
+  // Hints a compaction of the engine; etcd's Defragment. It runs on `executor`, for as long as it takes.
+  void HintCompaction(base::Executor& executor);
 
  private:
   struct Current;

@@ -117,13 +117,14 @@ class RangeReader final : public RangeCursor {
   int64_t header_revision() const override { return view_.current; }
   int64_t count() const override { return count_; }
   bool more() const override { return more_; }
-  bool done() const override { return mode_ == Mode::kDone; }
+  bool done() const override { return left_ == 0; }
+  void Rewind() override;
   size_t Next(size_t max_keys, size_t max_bytes, std::string* out) override;
   // All of it and the fields after the kvs.
   void AppendRest(std::string* out);
 
  private:
-  enum class Mode { kDone, kLatest, kIndex, kCollected };
+  enum class Mode { kEmpty, kLatest, kIndex, kCollected };
   struct Ref {
     std::string key;
     KeyVersion version;
@@ -135,6 +136,7 @@ class RangeReader final : public RangeCursor {
   void SortCollected(size_t keep);
   bool Passes(const KeyVersion& version) const;
   void OpenLatest();
+  void Park();
   bool NextIndexRef();
   void Emit(const Ref& ref, std::string* out);
   void EmitRecord(const Ref& ref, std::string* out);
@@ -150,10 +152,13 @@ class RangeReader final : public RangeCursor {
   base::KeyInterval interval_;
   int64_t count_;
   bool more_ = false;
-  int64_t left_ = 0;  // keys still to give out
-  Mode mode_ = Mode::kDone;
+  int64_t total_ = 0;         // keys to give out
+  int64_t left_ = 0;          // of those, still
+  uint64_t given_bytes_ = 0;  // by all slices
+  Mode mode_ = Mode::kEmpty;
 
-  std::unique_ptr<EngineIterator> latest_;  // over the table of latest records
+  std::unique_ptr<EngineIterator> latest_;  // over the table of latest records; null: to be opened
+  std::string latest_from_;                 // where to open it; empty: at the interval's start
   std::vector<Ref> refs_;                   // all of them, or the next slice of the index
   size_t next_ref_ = 0;
   std::string resume_;

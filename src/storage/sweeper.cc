@@ -41,8 +41,12 @@ void Sweeper::Schedule(base::Nanos delay) {
 }
 
 void Sweeper::Stop() {
-  MutexLock lock(slice_mu_);
-  stopped_ = true;
+  {
+    MutexLock lock(slice_mu_);
+    stopped_ = true;
+  }
+  MutexLock lock(hint_mu_);
+  hints_stopped_ = true;
 }
 
 void Sweeper::RunSlice() {
@@ -124,10 +128,10 @@ void Sweeper::EndPass() {
   if (again) Schedule(base::Nanos(0));
 }
 
-void Sweeper::HintCompaction() {
-  store_.background_.Post([self = shared_from_this()] {
-    MutexLock slice(self->slice_mu_);
-    if (!self->stopped_) self->store_.engine_->CompactRange({}, {});
+void Sweeper::HintCompaction(base::Executor& executor) {
+  executor.Post([self = shared_from_this()] {
+    MutexLock lock(self->hint_mu_);
+    if (!self->hints_stopped_) self->store_.engine_->CompactRange({}, {});
   });
 }
 

@@ -16,16 +16,17 @@ namespace kvd::storage {
 
 class StoreImpl;
 
-// Runs on the background executor. Its tasks hold it by a shared pointer; after Stop they do nothing.
+// Slices run on the background executor. Its tasks hold it by a shared pointer; after Stop they do nothing.
 class Sweeper : public std::enable_shared_from_this<Sweeper> {
  public:
   explicit Sweeper(StoreImpl& store);
 
   // Sweeps for `compact_revision`, after what is under way; then runs `done`. Thread-safe.
   void Request(int64_t compact_revision, std::vector<absl::AnyInvocable<void()>> done);
-  // Has the engine give space back, when its turn comes. Thread-safe.
-  void HintCompaction();
-  // Waits for a running slice; later ones do not touch the store. Thread-safe.
+  // Has the engine give space back, on `executor`. Thread-safe.
+  void HintCompaction(base::Executor& executor);
+  // Waits for a running slice and a running compaction of the engine; later ones do not touch the store.
+  // Thread-safe.
   void Stop();
 
  private:
@@ -38,6 +39,9 @@ class Sweeper : public std::enable_shared_from_this<Sweeper> {
   StoreImpl& store_;
   Mutex slice_mu_;  // held while a slice runs
   bool stopped_ ABSL_GUARDED_BY(slice_mu_) = false;
+
+  Mutex hint_mu_;  // held while the engine compacts
+  bool hints_stopped_ ABSL_GUARDED_BY(hint_mu_) = false;
 
   Mutex mu_;
   int64_t requested_ ABSL_GUARDED_BY(mu_) = -1;

@@ -113,13 +113,13 @@ absl::Status SimCluster::Boot(size_t i, Start start, std::vector<Member> members
   m.fs->SetFaultHook(
       [this, i](base::MemFileSystem::Op op, const std::string& path) { return OnDiskOp(i, op, path); });
   base::Random random = random_.Split("member " + std::to_string(i) + " life " + std::to_string(m.life));
-  for (const char* name : {"consensus", "log", "apply", "watch", "background"}) {
+  for (const char* name : {"consensus", "log", "apply", "watch", "background", "bulk"}) {
     const Latency& latency = std::string_view(name) == "log" ? *m.log_latency : *m.other_latency;
     m.executors.push_back(
         std::make_unique<MemberExecutor>(scheduler_, name, *m.clock, *m.time, latency, random.Split(name)));
   }
-  server::NodeExecutors executors{*m.executors[0], *m.executors[1], *m.executors[2], *m.executors[3],
-                                  *m.executors[4]};
+  server::NodeExecutors executors{*m.executors[0], *m.executors[1], *m.executors[2],
+                                  *m.executors[3], *m.executors[4], *m.executors[5]};
   m.disk = std::make_unique<server::MemberDisk>(DiskOf(i), *m.fs, executors.background);
   absl::StatusOr<server::MemberDisk::State> state =
       start == Start::kAgain

@@ -1,5 +1,7 @@
 // etcdserverpb.KV.
 
+#include <algorithm>
+#include <atomic>
 #include <utility>
 
 #include "etcdserverpb/rpc.pb.h"
@@ -10,6 +12,23 @@
 #include "storage/store.h"
 
 namespace kvd::server {
+
+// Bytes of long lists that are in memory on their way to clients, of all lists together. Thread-safe.
+class ListBudget {
+ public:
+  // False: there is no room for them.
+  bool Take(size_t bytes) {
+    if (held_.fetch_add(bytes, std::memory_order_relaxed) + bytes <= kMostBytes) return true;
+    Give(bytes);
+    return false;
+  }
+  void Give(size_t bytes) { held_.fetch_sub(bytes, std::memory_order_relaxed); }
+
+ private:
+  static constexpr size_t kMostBytes = size_t{32} << 20;
+  std::atomic<size_t> held_{0};
+};
+
 namespace {
 
 // Up to this many keys a list is read in one go; a longer one in slices, between which the thread serves
@@ -18,37 +37,96 @@ constexpr int64_t kShortList = 256;
 constexpr size_t kSliceKeys = 512;
 constexpr size_t kSliceBytes = 256 * 1024;
 
-// A long list, put together slice by slice on the connection's thread.
+// A part of a list, within the budget until it is sent.
+class ListSlice {
+ public:
+  ListSlice(std::string bytes, std::shared_ptr<ListBudget> budget)
+      : bytes_(std::move(bytes)), budget_(std::move(budget)) {}
+  ~ListSlice() { budget_->Give(bytes_.size()); }
+  ListSlice(const ListSlice&) = delete;
+  ListSlice& operator=(const ListSlice&) = delete;
+  std::string_view view() const { return bytes_; }
+
+ private:
+  const std::string bytes_;
+  const std::shared_ptr<ListBudget> budget_;
+};
+
+// Reads a list again, as the client takes it.
+class ListSource final : public net::BodySource {
+ public:
+  ListSource(std::unique_ptr<storage::RangeCursor> cursor, std::string head, std::string tail)
+      : cursor_(std::move(cursor)), head_(std::move(head)), tail_(std::move(tail)) {
+    cursor_->Rewind();
+  }
+  void Next(size_t max_bytes, std::string* out) override {
+    out->append(std::exchange(head_, {}));
+    cursor_->Next(0, max_bytes, out);
+    if (cursor_->done()) out->append(std::exchange(tail_, {}));
+  }
+
+ private:
+  std::unique_ptr<storage::RangeCursor> cursor_;
+  std::string head_;
+  std::string tail_;
+};
+
+// A long list, read slice by slice on the connection's thread. While the budget has room the slices are kept,
+// and are the answer. A list that does not fit is read to its end for its length alone, and then once more
+// while it is sent.
 class LongList : public std::enable_shared_from_this<LongList> {
  public:
-  LongList(net::UnaryCall call, std::unique_ptr<storage::RangeCursor> cursor, ResponseHeaderFields header)
-      : call_(std::move(call)), cursor_(std::move(cursor)), header_(header) {}
+  LongList(net::UnaryCall call, std::unique_ptr<storage::RangeCursor> cursor, ResponseHeaderFields header,
+           std::shared_ptr<ListBudget> budget)
+      : call_(std::move(call)), cursor_(std::move(cursor)), header_(header), budget_(std::move(budget)) {}
 
   void Step() {
     if (call_.cancelled()) return;
-    std::string slice;
-    cursor_->Next(kSliceKeys, kSliceBytes, &slice);
-    if (!slice.empty()) slices_.push_back(net::Piece(std::move(slice)));
-    if (!cursor_->done()) {
-      call_.executor().Post([self = shared_from_this()] { self->Step(); });
-      return;
+    slice_.clear();
+    cursor_->Next(kSliceKeys, kSliceBytes, &slice_);
+    size_ += slice_.size();
+    if (fits_ && !slice_.empty()) Keep();
+    if (cursor_->done()) return Reply();
+    call_.executor().Post([self = shared_from_this()] { self->Step(); });
+  }
+
+ private:
+  void Keep() {
+    fits_ = budget_->Take(slice_.size());
+    if (fits_) {
+      auto kept = std::make_shared<ListSlice>(std::exchange(slice_, {}), budget_);
+      slices_.emplace_back(kept, kept->view());
+    } else {
+      slices_ = {};
     }
+  }
+
+  void Reply() {
     header_.revision = cursor_->header_revision();
     std::string head;
     AppendResponseHeader(head, header_);
     std::string tail;
     AppendBoolField(tail, 3, cursor_->more());
     AppendInt64Field(tail, 4, cursor_->count());
+    if (!fits_) {
+      uint64_t size = head.size() + size_ + tail.size();
+      call_.ReplyFrom(size,
+                      std::make_unique<ListSource>(std::move(cursor_), std::move(head), std::move(tail)));
+      return;
+    }
     net::Message message(std::move(head));
-    for (net::Piece& slice_bytes : slices_) message.Append(std::move(slice_bytes));
+    for (net::Piece& slice : slices_) message.Append(std::move(slice));
     message.AppendCopy(tail);
     call_.Reply(std::move(message));
   }
 
- private:
   net::UnaryCall call_;
   std::unique_ptr<storage::RangeCursor> cursor_;
   ResponseHeaderFields header_;
+  const std::shared_ptr<ListBudget> budget_;
+  bool fits_ = true;
+  uint64_t size_ = 0;  // of the kvs
+  std::string slice_;
   std::vector<net::Piece> slices_;
 };
 
@@ -81,10 +159,13 @@ class ListStream final : public net::StreamHandler, public std::enable_shared_fr
 
  private:
   static constexpr size_t kFirstChunkKeys = 10;
+  // No more than this, and one chunk, waits for the client.
+  static constexpr size_t kQueuedBytes = size_t{1} << 20;
+  static_assert(kQueuedBytes >= net::FrontDoorOptions{}.stream_high_bytes, "OnWritable must follow");
 
   void Pump() {
     if (closed_ || finished_ || cursor_ == nullptr) return;
-    if (call_->queued_bytes() >= chunk_bytes_) return;  // OnWritable goes on
+    if (call_->queued_bytes() >= kQueuedBytes) return;  // OnWritable goes on
     std::string chunk;
     size_t keys = cursor_->Next(chunk_keys_, chunk_bytes_, &chunk);
     if (chunk.size() < chunk_bytes_ / 2) {
@@ -121,6 +202,10 @@ class ListStream final : public net::StreamHandler, public std::enable_shared_fr
 };
 
 }  // namespace
+
+std::shared_ptr<ListBudget> NewListBudget() {
+  return std::make_shared<ListBudget>();
+}
 
 void Services::RegisterKv(net::FrontDoor& door) {
   door.RegisterUnary("/etcdserverpb.KV/Range", [this](net::UnaryCall call) { Range(std::move(call)); });
@@ -199,7 +284,7 @@ void Services::ReadRangeNow(const net::UnaryCall& call) {
   storage::StoreError error = storage::StoreError::kNone;
   std::unique_ptr<storage::RangeCursor> cursor = node_.store().OpenRange(args, &error);
   if (cursor == nullptr) return Fail(call, ToError(error));
-  std::make_shared<LongList>(call, std::move(cursor), node_.Header(0))->Step();
+  std::make_shared<LongList>(call, std::move(cursor), node_.Header(0), list_budget_)->Step();
 }
 
 void Services::Put(net::UnaryCall call) {

@@ -77,7 +77,7 @@ void Services::HashKv(net::UnaryCall call) {
   if (!Admit(call)) return;
   int64_t revision = request.revision();
   // It reads the whole history: not on a thread that serves others.
-  node_.background().Post([this, call, revision] {
+  node_.bulk().Post([this, call, revision] {
     storage::HashResult hash = node_.store().HashKv(revision);
     if (hash.error != storage::StoreError::kNone) return Fail(call, ToError(hash.error));
     std::string body;
@@ -92,7 +92,7 @@ void Services::HashKv(net::UnaryCall call) {
 void Services::Defragment(net::UnaryCall call) {
   if (!Admit(call)) return;
   KVD_LOG(kInfo, "starting to defragment", {"note", "the backend compacts in the background"});
-  node_.store().HintCompaction();
+  node_.store().HintCompaction(node_.bulk());
   call.Reply(std::string());
 }
 

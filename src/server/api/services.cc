@@ -65,7 +65,11 @@ std::string WithHeader(const ResponseHeaderFields& header, std::string body) {
 }
 
 Services::Services(Node& node, base::FileSystem& fs, ServiceOptions options)
-    : node_(node), fs_(fs), options_(options), guard_(std::make_shared<LeaderGuard>(node)) {}
+    : node_(node),
+      fs_(fs),
+      options_(options),
+      list_budget_(NewListBudget()),
+      guard_(std::make_shared<LeaderGuard>(node)) {}
 Services::~Services() = default;
 
 void Services::Register(net::FrontDoor& door) {

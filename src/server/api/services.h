@@ -30,6 +30,9 @@ struct ServiceOptions {
   uint64_t max_request_bytes = 1'572'864;
 };
 
+class ListBudget;  // bounds the memory of long lists
+std::shared_ptr<ListBudget> NewListBudget();
+
 class Services {
  public:
   Services(Node& node, base::FileSystem& fs, ServiceOptions options);
@@ -99,6 +102,7 @@ class Services {
   Node& node_;
   base::FileSystem& fs_;
   const ServiceOptions options_;
+  const std::shared_ptr<ListBudget> list_budget_;
   class LeaderGuard;
   std::shared_ptr<LeaderGuard> guard_;
 };

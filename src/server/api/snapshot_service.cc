@@ -26,7 +26,7 @@ constexpr uint64_t kDigestBytes = 32;
 constexpr size_t kQueuedBytes = size_t{1} << 20;
 static_assert(kQueuedBytes >= net::FrontDoorOptions{}.stream_high_bytes, "OnWritable must follow");
 
-// One stream. Everything but the callbacks of the front door runs on the background executor.
+// One stream. Everything but the callbacks of the front door runs on the bulk executor.
 class SnapshotStream final : public net::StreamHandler, public std::enable_shared_from_this<SnapshotStream> {
  public:
   SnapshotStream(Node& node, base::FileSystem& fs, std::shared_ptr<net::StreamCall> call)
@@ -49,7 +49,7 @@ class SnapshotStream final : public net::StreamHandler, public std::enable_share
  private:
   template <typename F>
   void Post(F f) {
-    node_.background().Post([self = shared_from_this(), f] { f(*self); });
+    node_.bulk().Post([self = shared_from_this(), f] { f(*self); });
   }
 
   void WriteFile() {
@@ -103,7 +103,7 @@ class SnapshotStream final : public net::StreamHandler, public std::enable_share
   base::FileSystem& fs_;
   std::shared_ptr<net::StreamCall> call_;
   std::atomic<bool> closed_{false};
-  // Background executor only.
+  // Bulk executor only.
   std::string path_;
   std::unique_ptr<base::File> file_;
   uint64_t size_ = 0;
@@ -131,7 +131,7 @@ void Services::RegisterSnapshot(net::FrontDoor& door) {
 // Of every bucket, but for what members hold differently at one revision: how far each has applied its log.
 void Services::Hash(const net::UnaryCall& call) {
   if (!Admit(call)) return;
-  node_.background().Post([this, call] {
+  node_.bulk().Post([this, call] {
     std::unique_ptr<storage::StoreImage> image = node_.store().OpenImage();
     uint32_t crc = 0;
     std::string current;

@@ -46,10 +46,12 @@ struct Threads {
   base::ThreadExecutor apply{"apply"};
   base::ThreadExecutor watch{"watch"};
   base::ThreadExecutor background{"background"};
+  base::ThreadExecutor bulk{"bulk"};
 
-  NodeExecutors ForNode() { return {consensus, log, apply, watch, background}; }
+  NodeExecutors ForNode() { return {consensus, log, apply, watch, background, bulk}; }
   void Stop() {
-    for (base::ThreadExecutor* executor : {&consensus, &log, &apply, &watch, &background}) executor->Stop();
+    for (base::ThreadExecutor* executor : {&consensus, &log, &apply, &watch, &background, &bulk})
+      executor->Stop();
   }
 };
 

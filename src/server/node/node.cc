@@ -511,7 +511,7 @@ void Node::OnRemoved() {
 }
 
 void Node::MakeSnapshot(raft::Message message, absl::AnyInvocable<void(absl::StatusOr<SnapshotFile>)> done) {
-  executors_.background.Post([this, message = std::move(message), done = std::move(done)]() mutable {
+  executors_.bulk.Post([this, message = std::move(message), done = std::move(done)]() mutable {
     absl::StatusOr<MemberDisk::Image> image = disk_.WriteImage(*store_);
     if (!image.ok()) {
       done(image.status());

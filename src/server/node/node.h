@@ -52,6 +52,8 @@ struct NodeExecutors {
   base::Executor& apply;
   base::Executor& watch;
   base::Executor& background;
+  // What reads or writes the whole store: it takes long, and nothing else may wait for it.
+  base::Executor& bulk;
 };
 
 // Sizes that suit every process; a simulated cluster draws others, so that what is rare happens often.
@@ -157,6 +159,7 @@ class Node final : public PeerReceiver, public HeaderSource {
   const Applier& applier() const { return *applier_; }
   const NodeOptions& options() const { return options_; }
   base::Executor& background() { return executors_.background; }
+  base::Executor& bulk() { return executors_.bulk; }
 
   // --- Status. ---
   uint64_t cluster_id() const override { return cluster_id_; }

@@ -98,7 +98,7 @@ void Node::ServeHashKv(const PeerRequest& request, Respond respond) {
     respond({400, "error unmarshalling request\n"});
     return;
   }
-  executors_.background.Post([this, revision = *revision, respond = std::move(respond)]() mutable {
+  executors_.bulk.Post([this, revision = *revision, respond = std::move(respond)]() mutable {
     storage::HashResult hash = store_->HashKv(revision);
     if (hash.error != storage::StoreError::kNone) {
       respond({400, std::string(ErrorText(ToError(hash.error)))});

@@ -83,9 +83,9 @@ void Node::Reclaim() {
   if (compacted <= reclaimed_at_ || Now() < next_reclaim_) return;
   reclaimed_at_ = compacted;
   next_reclaim_ = Now() + kReclaimEvery;
-  store_->HintCompaction();
+  store_->HintCompaction(executors_.bulk);
   // It flushes first; behind it the log can be cut.
-  executors_.background.Post([this] { TakeCheckpoint(); });
+  executors_.bulk.Post([this] { executors_.background.Post([this] { TakeCheckpoint(); }); });
 }
 
 }  // namespace kvd::server

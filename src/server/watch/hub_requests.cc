@@ -49,6 +49,7 @@ uint64_t WatchHub::Core::Open(std::shared_ptr<WatchSink> sink, WatchStreamOption
 void WatchHub::Core::Request(uint64_t stream, std::string_view encoded) {
   Run([stream, bytes = std::string(encoded)](Core& core) {
     if (Stream* s = core.Find(stream)) core.HandleRequest(*s, bytes);
+    if (Stream* s = core.Find(stream)) s->sink->RequestDone(bytes.size());
   });
 }
 

@@ -18,8 +18,9 @@ namespace kvd::server {
 
 // Where a stream's responses go. The transport implements it.
 //
-// Thread-safety: Send and Finish are called on the hub's watch executor, one at a time, and must not block;
-// queued_bytes is called there too. After WatchStream::Close a call may still arrive: it is ignored.
+// Thread-safety: Send, RequestDone and Finish are called on the hub's watch executor, one at a time, and must
+// not block; queued_bytes is called there too. After WatchStream::Close a call may still arrive: it is
+// ignored.
 class WatchSink {
  public:
   virtual ~WatchSink() = default;
@@ -28,6 +29,8 @@ class WatchSink {
   virtual void Send(std::vector<base::SharedBytes> pieces) = 0;
   // Bytes given to Send and not yet given to the peer.
   virtual size_t queued_bytes() = 0;
+  // One request of `bytes` has been handled, and whatever answers it was given to Send before.
+  virtual void RequestDone(size_t /*bytes*/) {}
   // Ends the stream after what was sent. Nothing follows.
   virtual void Finish(absl::StatusCode code, std::string_view message) = 0;
 };
@@ -47,8 +50,9 @@ struct WatchStreamOptions {
 class WatchStream {
  public:
   virtual ~WatchStream() = default;
-  // One encoded WatchRequest. While its sink's queue is above the hub's limit, the transport does well to
-  // read no more requests: answers to them are sent whatever the queue holds. Bytes that are no WatchRequest
+  // One encoded WatchRequest. The transport reads no more of them while many are not done yet
+  // (WatchSink::RequestDone) or its queue is above the hub's limit: requests wait in the hub, and answers to
+  // them are sent whatever the queue holds. Bytes that are no WatchRequest
   // finish the stream; one without a request in it is ignored.
   virtual void OnRequest(std::string_view encoded) = 0;
   // The sink's queue has room again. The transport calls it whenever queued_bytes has fallen below a mark of

@@ -39,6 +39,30 @@ TEST(GrpcUnary, Pieces_LargeReply_Joined) {
   EXPECT_EQ(reply, part + part + part);
 }
 
+TEST(GrpcUnary, Made_AnySize_ArrivesWhole) {
+  TestServer server;
+  GrpcClient client(server.port());
+  for (size_t size : {1, 100, 131072, 131073, 5'000'000}) {
+    std::string reply, want;
+    for (size_t left = size; left > 0; --left) want.push_back(static_cast<char>('a' + left % 26));
+    grpc::Status status = client.Unary("/test.Echo/Made", std::to_string(size), &reply);
+    ASSERT_TRUE(status.ok()) << status.error_message();
+    ASSERT_EQ(reply, want) << size;
+  }
+  EXPECT_TRUE(server.events().AwaitCount("made gone", 5));
+}
+
+TEST(GrpcUnary, Made_TooLong_ResourceExhausted) {
+  TestServer server;
+  GrpcClient client(server.port());
+  grpc::Status status = client.Unary("/test.Echo/Made", "2147483648");
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(status.error_message(),
+            "grpc: trying to send message larger than max (2147483648 vs. 2147483647)");
+  EXPECT_EQ(server.events().Count("made"), 0u);
+  EXPECT_TRUE(server.events().Await("made gone"));
+}
+
 TEST(GrpcUnary, Fail_OddText_ArrivesUnchanged) {
   TestServer server;
   GrpcClient client(server.port());

@@ -106,6 +106,26 @@ TEST(Http2, TruncatedFrame_ThenClose_CallCancelled) {
   EXPECT_TRUE(server.events().Await("hang cancelled"));
 }
 
+TEST(Http2, MadeReply_ClosedWindow_AskedForOnlyAsMuchAsIsTaken) {
+  TestServer server;
+  Client client(server);
+  client.Call(1, "/test.Echo/Made", "100000000");
+  size_t got = 0;
+  while (got < 65535) {  // the first window
+    ASSERT_TRUE(client.frames.Await(kData, &client.frame));
+    got += client.frame.payload.size();
+  }
+  // The connection goes on, and the stream ends when the client wants.
+  client.socket.Send(Frame(kWindow, 0, 0, std::string("\0\1\0\0", 4)));
+  client.Call(3, "/test.Echo/Unary", "abc");
+  ASSERT_TRUE(client.frames.Await(kData, &client.frame));
+  EXPECT_EQ(client.frame.stream, 3u);
+  EXPECT_LE(server.events().Count("made"), 2u);
+  client.socket.Send(Frame(kReset, 0, 1, std::string("\0\0\0\10", 4)));
+  EXPECT_TRUE(server.events().Await("made gone"));
+  EXPECT_LE(server.events().Count("made"), 2u);
+}
+
 TEST(Http2, Reset_RunningCall_Cancelled) {
   TestServer server;
   Client client(server);

@@ -15,6 +15,23 @@ struct TestServer::ChatHandler final : StreamHandler {
 
 // Writes 64 KiB messages on the worker thread whenever the queue is below the high mark, up to `limit` of
 // them.
+// Says how often it was asked, and that it is gone.
+class TestServer::MadeSource final : public BodySource {
+ public:
+  MadeSource(Events& events, uint64_t size) : events_(events), left_(size) {}
+  ~MadeSource() override { events_.Add("made gone"); }
+  void Next(size_t max_bytes, std::string* out) override {
+    events_.Add("made");
+    size_t n = std::min<uint64_t>(left_, max_bytes);
+    for (size_t i = 0; i < n; ++i) out->push_back(static_cast<char>('a' + (left_ - i) % 26));
+    left_ -= n;
+  }
+
+ private:
+  Events& events_;
+  uint64_t left_;
+};
+
 struct TestServer::FloodHandler final : StreamHandler, std::enable_shared_from_this<FloodHandler> {
   FloodHandler(TestServer& s, std::shared_ptr<StreamCall> c, size_t n)
       : server(s), call(std::move(c)), left(n) {}
@@ -116,6 +133,12 @@ void TestServer::RegisterGrpc() {
       message.Append(shared);
       message.Append(shared);
       call.Reply(std::move(message));
+    });
+  });
+  door_->RegisterUnary("/test.Echo/Made", [this](UnaryCall call) {
+    const uint64_t size = std::stoull(std::string(call.request()));
+    worker_.Post([this, size, call = std::move(call)] {
+      call.ReplyFrom(size, std::make_unique<MadeSource>(events_, size));
     });
   });
   door_->RegisterServerStream("/test.Echo/Count",

@@ -44,9 +44,9 @@ class Events {
 
 // /test.Echo/...: Unary (answered at once), Later (answered on another thread), Fail, Hang (never answered),
 // Drop, Meta (the metadata "token"), Pieces (the request three times, in pieces), Count (server stream: as
-// many messages as the request is long), Chat (bidi echo), Flood (server stream that writes until its high
-// mark), Slow (bidi that pauses after each message until "resume" is called). HTTP: /hello, /post, /stream,
-// /later.
+// many messages as the request is long), Made (as many bytes as the request says, made as they are sent),
+// Chat (bidi echo), Flood (server stream that writes until its high mark), Slow (bidi that pauses after each
+// message until "resume" is called). HTTP: /hello, /post, /stream, /later.
 class TestServer {
  public:
   explicit TestServer(FrontDoorOptions options = {}, int threads = 2, ListenOptions listen = {});
@@ -63,6 +63,7 @@ class TestServer {
 
  private:
   struct ChatHandler;
+  class MadeSource;
   struct FloodHandler;
   struct SlowHandler;
   void RegisterGrpc();

@@ -219,7 +219,8 @@ class Metamorphic : public ::testing::TestWithParam<std::tuple<EngineKind, uint6
   using Operation = std::function<void(ApplyBatch&, bool check)>;
 
   void Open() {
-    auto opened = Store::Open(home_.Open(), *background_, {.sweep_batch_revisions = 20});
+    auto opened =
+        Store::Open(home_.Open(), *background_, {.sweep_batch_revisions = 20, .long_read_bytes = 40});
     ASSERT_TRUE(opened.ok()) << opened.status();
     store_ = *std::move(opened);
     attachments_.of.clear();
@@ -415,6 +416,10 @@ class Metamorphic : public ::testing::TestWithParam<std::tuple<EngineKind, uint6
       if (!c.cursor->done() && random_.Chance(0.5)) {
         ASSERT_GE(c.cursor->Next(random_.Below(4), random_.Below(50), &c.got), 1u);
       }
+      if (random_.Chance(0.1)) {
+        c.cursor->Rewind();
+        c.got.clear();
+      }
       if (c.cursor->done()) {
         ASSERT_EQ(c.got, c.want) << c.request;
       }
@@ -474,7 +479,7 @@ TEST_P(Metamorphic, EveryAnswer_IsTheModels) {
     if (random_.Chance(0.4)) world_.RunOne();
     if (random_.Chance(0.05)) world_.RunFor(std::chrono::seconds(5));
     if (random_.Chance(0.1)) store_->Flush();
-    if (random_.Chance(0.02)) store_->HintCompaction();
+    if (random_.Chance(0.02)) store_->HintCompaction(*background_);
     if (random_.Chance(0.04)) {
       ASSERT_NO_FATAL_FAILURE(Restart(random_.Chance(0.7))) << "step " << step;
     }
