@@ -1,95 +1,107 @@
-// etcdserverpb.Auth as a cluster without users and without authentication answers it. Such a cluster has
-// nobody to add and nothing to grant; what would create a user or a role is refused as not capable.
+// etcdserverpb.Auth: users and roles are kept as etcd keeps them, through the log. Authentication itself
+// cannot be enabled in this version: AuthEnable makes etcd's checks and is then refused as not capable.
 
 #include <utility>
 
+#include "absl/strings/escaping.h"
+#include "base/bytes.h"
+#include "base/random.h"
+#include "base/strings.h"
 #include "etcdserverpb/rpc.pb.h"
 #include "net/grpc_server.h"
 #include "server/api/services.h"
-#include "storage/store.h"
+#include "server/auth/auth_store.h"
+#include "server/auth/password.h"
 
 namespace kvd::server {
 namespace {
 
 namespace pb = etcdserverpb;
 
-// That of an auth store to which nothing has been done.
-constexpr uint64_t kFirstAuthRevision = 1;
-
-template <typename Request>
-bool Parse(const net::UnaryCall& call, Request* request) {
-  return request->ParseFromArray(call.request().data(), static_cast<int>(call.request().size()));
+std::string NewSalt() {
+  std::string salt;
+  while (salt.size() < kSaltBytes) base::AppendBigEndian64(salt, base::SystemSeed());
+  return salt;
 }
 
-// What each call says where there is neither a user nor a role. kOk: the list is empty.
-Error NoRootUser(const etcdserverpb::AuthEnableRequest&) {
-  return Error::kRootUserNotExist;
+bool HasNoPassword(const pb::AuthUserAddRequest& request) {
+  return request.options().no_password();
 }
-Error Nothing(const etcdserverpb::AuthDisableRequest&) {
-  return Error::kOk;
-}
-Error NotEnabled(const etcdserverpb::AuthenticateRequest&) {
-  return Error::kAuthNotEnabled;
-}
-Error NoUserAdded(const etcdserverpb::AuthUserAddRequest& request) {
-  return request.name().empty() ? Error::kUserEmpty : Error::kNotCapable;
-}
-Error NoRoleAdded(const etcdserverpb::AuthRoleAddRequest& request) {
-  return request.name().empty() ? Error::kRoleEmpty : Error::kNotCapable;
-}
-Error NoPermission(const etcdserverpb::AuthRoleGrantPermissionRequest& request) {
-  return request.has_perm() ? Error::kRoleNotFound : Error::kPermissionNotGiven;
-}
-template <typename Request>
-Error EmptyList(const Request&) {
-  return Error::kOk;
-}
-template <typename Request>
-Error NoUser(const Request&) {
-  return Error::kUserNotFound;
-}
-template <typename Request>
-Error NoRole(const Request&) {
-  return Error::kRoleNotFound;
+bool HasNoPassword(const pb::AuthUserChangePasswordRequest&) {
+  return false;
 }
 
 }  // namespace
 
+// Goes into the log as it came.
 template <typename Request>
-void Services::RegisterAuthCall(net::FrontDoor& door, std::string_view name,
-                                Error (*answer)(const Request&)) {
-  door.RegisterUnary("/etcdserverpb.Auth/" + std::string(name), [this, answer](net::UnaryCall call) {
+void Services::RegisterAuthCall(net::FrontDoor& door, std::string_view name, RequestField field) {
+  door.RegisterUnary("/etcdserverpb.Auth/" + std::string(name), [this, field](net::UnaryCall call) {
     Request request;
-    if (!Parse(call, &request)) return FailMalformed(call);
+    if (!Parse(call.request(), &request)) return FailMalformed(call);
     if (!Admit(call)) return;
-    if (Error error = answer(request); error != Error::kOk) return Fail(call, error);
-    call.Reply(WithHeader(node_.Header(node_.store().current_revision()), {}));
+    std::string_view bytes = call.request();
+    ProposeAndReply(std::move(call), field, bytes);
+  });
+}
+
+// Goes into the log with the hash of its password instead of the password.
+template <typename Request>
+void Services::RegisterPasswordCall(net::FrontDoor& door, std::string_view name, RequestField field) {
+  door.RegisterUnary("/etcdserverpb.Auth/" + std::string(name), [this, field](net::UnaryCall call) {
+    auto request = std::make_shared<Request>();
+    if (!Parse(call.request(), request.get())) return FailMalformed(call);
+    if (!Admit(call)) return;
+    node_.background().Post([this, field, call, request] {
+      request->clear_hashedpassword();
+      if (!HasNoPassword(*request)) {
+        absl::StatusOr<std::string> hash = HashPassword(request->password(), options_.bcrypt_cost, NewSalt());
+        if (!hash.ok()) {
+          return call.Fail(net::StatusCode::kUnknown, std::string(base::FromAbsl(hash.status().message())));
+        }
+        request->set_hashedpassword(absl::Base64Escape(*hash));
+      }
+      request->clear_password();
+      ProposeAndReply(call, field, request->SerializeAsString());
+    });
+  });
+}
+
+void Services::AuthEnable(net::UnaryCall call) {
+  if (!Admit(call)) return;
+  node_.LinearizableRead([this, call](Error error) {
+    if (error != Error::kOk) return Fail(call, error);
+    absl::Status can = node_.auth().CanEnable();
+    Fail(call, can.ok() ? Error::kNotCapable : ErrorFromText(base::FromAbsl(can.message())));
   });
 }
 
 void Services::RegisterAuth(net::FrontDoor& door) {
-  RegisterAuthCall(door, "AuthEnable", &NoRootUser);
-  RegisterAuthCall(door, "AuthDisable", &Nothing);
-  RegisterAuthCall(door, "Authenticate", &NotEnabled);
-  RegisterAuthCall(door, "UserAdd", &NoUserAdded);
-  RegisterAuthCall(door, "UserGet", &NoUser<pb::AuthUserGetRequest>);
-  RegisterAuthCall(door, "UserList", &EmptyList<pb::AuthUserListRequest>);
-  RegisterAuthCall(door, "UserDelete", &NoUser<pb::AuthUserDeleteRequest>);
-  RegisterAuthCall(door, "UserChangePassword", &NoUser<pb::AuthUserChangePasswordRequest>);
-  RegisterAuthCall(door, "UserGrantRole", &NoUser<pb::AuthUserGrantRoleRequest>);
-  RegisterAuthCall(door, "UserRevokeRole", &NoUser<pb::AuthUserRevokeRoleRequest>);
-  RegisterAuthCall(door, "RoleAdd", &NoRoleAdded);
-  RegisterAuthCall(door, "RoleGet", &NoRole<pb::AuthRoleGetRequest>);
-  RegisterAuthCall(door, "RoleList", &EmptyList<pb::AuthRoleListRequest>);
-  RegisterAuthCall(door, "RoleDelete", &NoRole<pb::AuthRoleDeleteRequest>);
-  RegisterAuthCall(door, "RoleGrantPermission", &NoPermission);
-  RegisterAuthCall(door, "RoleRevokePermission", &NoRole<pb::AuthRoleRevokePermissionRequest>);
-  door.RegisterUnary("/etcdserverpb.Auth/AuthStatus", [this](net::UnaryCall call) {
-    if (!Admit(call)) return;
-    std::string body;
-    AppendUint64Field(body, 3, kFirstAuthRevision);
-    call.Reply(WithHeader(node_.Header(node_.store().current_revision()), std::move(body)));
+  door.RegisterUnary("/etcdserverpb.Auth/AuthEnable",
+                     [this](net::UnaryCall call) { AuthEnable(std::move(call)); });
+  door.RegisterUnary("/etcdserverpb.Auth/Authenticate", [this](const net::UnaryCall& call) {
+    pb::AuthenticateRequest request;
+    if (!Parse(call.request(), &request)) return FailMalformed(call);
+    if (Admit(call)) Fail(call, Error::kAuthNotEnabled);
   });
+  RegisterAuthCall<pb::AuthDisableRequest>(door, "AuthDisable", RequestField::kAuthDisable);
+  RegisterAuthCall<pb::AuthStatusRequest>(door, "AuthStatus", RequestField::kAuthStatus);
+  RegisterPasswordCall<pb::AuthUserAddRequest>(door, "UserAdd", RequestField::kAuthUserAdd);
+  RegisterAuthCall<pb::AuthUserGetRequest>(door, "UserGet", RequestField::kAuthUserGet);
+  RegisterAuthCall<pb::AuthUserListRequest>(door, "UserList", RequestField::kAuthUserList);
+  RegisterAuthCall<pb::AuthUserDeleteRequest>(door, "UserDelete", RequestField::kAuthUserDelete);
+  RegisterPasswordCall<pb::AuthUserChangePasswordRequest>(door, "UserChangePassword",
+                                                          RequestField::kAuthUserChangePassword);
+  RegisterAuthCall<pb::AuthUserGrantRoleRequest>(door, "UserGrantRole", RequestField::kAuthUserGrantRole);
+  RegisterAuthCall<pb::AuthUserRevokeRoleRequest>(door, "UserRevokeRole", RequestField::kAuthUserRevokeRole);
+  RegisterAuthCall<pb::AuthRoleAddRequest>(door, "RoleAdd", RequestField::kAuthRoleAdd);
+  RegisterAuthCall<pb::AuthRoleGetRequest>(door, "RoleGet", RequestField::kAuthRoleGet);
+  RegisterAuthCall<pb::AuthRoleListRequest>(door, "RoleList", RequestField::kAuthRoleList);
+  RegisterAuthCall<pb::AuthRoleDeleteRequest>(door, "RoleDelete", RequestField::kAuthRoleDelete);
+  RegisterAuthCall<pb::AuthRoleGrantPermissionRequest>(door, "RoleGrantPermission",
+                                                       RequestField::kAuthRoleGrantPermission);
+  RegisterAuthCall<pb::AuthRoleRevokePermissionRequest>(door, "RoleRevokePermission",
+                                                        RequestField::kAuthRoleRevokePermission);
 }
 
 }  // namespace kvd::server

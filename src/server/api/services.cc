@@ -117,6 +117,7 @@ Error Services::Admission(const Call& call, bool learner_may) const {
   if (std::optional<std::string_view> version = call.metadata(kClientVersion); version && !IsUtf8(*version)) {
     return Error::kInvalidClientApiVersion;
   }
+  if (node_.auth().enabled()) return Error::kNotCapable;  // auth_store.h
   if (AsksForLeader(call) && !node_.has_leader()) return Error::kNoLeader;
   return Error::kOk;
 }

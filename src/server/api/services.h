@@ -28,6 +28,7 @@ namespace kvd::server {
 struct ServiceOptions {
   int64_t max_txn_ops = 128;
   uint64_t max_request_bytes = 1'572'864;
+  int bcrypt_cost = 10;
 };
 
 class ListBudget;  // bounds the memory of long lists
@@ -52,7 +53,9 @@ class Services {
   void RegisterSnapshot(net::FrontDoor& door);
   void RegisterAuth(net::FrontDoor& door);
   template <typename Request>
-  void RegisterAuthCall(net::FrontDoor& door, std::string_view name, Error (*answer)(const Request&));
+  void RegisterAuthCall(net::FrontDoor& door, std::string_view name, RequestField field);
+  template <typename Request>
+  void RegisterPasswordCall(net::FrontDoor& door, std::string_view name, RequestField field);
   void RegisterLock(net::FrontDoor& door);
   void RegisterElection(net::FrontDoor& door);
   template <typename Request, typename Run>
@@ -79,6 +82,8 @@ class Services {
   void MemberList(net::UnaryCall call);
   void ReplyMembers(const net::UnaryCall& call, Error error, const std::vector<Member>& members,
                     uint64_t added, uint32_t members_field);
+  // Auth.
+  void AuthEnable(net::UnaryCall call);
   // Maintenance.
   void Alarm(net::UnaryCall call);
   void MemberStatus(net::UnaryCall call);

@@ -16,12 +16,14 @@ namespace {
 // Requests of one stream that wait for the hub, as bytes and so much for each.
 constexpr size_t kMostWaitingBytes = size_t{64} * 1024;
 constexpr size_t kRequestOverhead = 128;
+// And what waits for the client: requests are read while there is less.
+constexpr size_t kMostQueuedBytes = size_t{1} << 20;
+static_assert(kMostQueuedBytes >= net::FrontDoorOptions{}.stream_high_bytes, "OnWritable must follow");
 
 // What the hub has to say goes into the gRPC stream.
 class Sink final : public WatchSink {
  public:
-  Sink(std::shared_ptr<net::StreamCall> call, size_t max_queued_bytes)
-      : call_(std::move(call)), max_queued_bytes_(max_queued_bytes) {}
+  explicit Sink(std::shared_ptr<net::StreamCall> call) : call_(std::move(call)) {}
   void Send(std::vector<base::SharedBytes> pieces) override {
     std::vector<net::Piece> message;
     message.reserve(pieces.size());
@@ -48,10 +50,9 @@ class Sink final : public WatchSink {
   }
 
  private:
-  bool MayRead() { return waiting_bytes_.load() <= kMostWaitingBytes && queued_bytes() <= max_queued_bytes_; }
+  bool MayRead() { return waiting_bytes_.load() <= kMostWaitingBytes && queued_bytes() <= kMostQueuedBytes; }
 
   std::shared_ptr<net::StreamCall> call_;
-  const size_t max_queued_bytes_;
   std::atomic<size_t> waiting_bytes_{0};
 };
 
@@ -86,9 +87,8 @@ void Services::RegisterWatch(net::FrontDoor& door) {
                         return nullptr;
                       }
                       if (RequiresLeader(*call)) guard_->Add(call);
-                      WatchHub& hub = node_.watch_hub();
-                      auto sink = std::make_shared<Sink>(call, hub.max_queued_bytes());
-                      auto stream = hub.Open(sink);
+                      auto sink = std::make_shared<Sink>(call);
+                      auto stream = node_.watch_hub().Open(sink);
                       return std::make_shared<Handler>(std::move(sink), std::move(stream));
                     });
 }

@@ -120,6 +120,7 @@ struct Lessor::Impl : std::enable_shared_from_this<Impl> {
   void Spread();
 
   std::vector<int64_t> TakeExpired(Nanos now);
+  void HandOutMore();
   std::vector<LeaseCheckpoint> TakeCheckpoints(Nanos now);
   void Arm(uint64_t for_epoch);
   void Scan(uint64_t for_epoch);
@@ -160,12 +161,16 @@ struct Lessor::Impl : std::enable_shared_from_this<Impl> {
   base::Executor& executor;
   std::unique_ptr<Binder> binder;
 
-  // Guards what follows; held by the caller of every function above but Arm, Scan, StillPrimary and Complete.
+  // Guards what follows; held by the caller of every function above but Arm, Scan, HandOutMore, StillPrimary
+  // and Complete.
   mutable std::mutex mu;
   bool primary = false;
   bool stopped = false;
   // Moves on with each change of leadership, so that a scan of an earlier one ends.
   uint64_t epoch = 0;
+  // Expired leases are under way: no others are handed out until they are done, or given up as lost.
+  bool handed_out = false;
+  Nanos handed_out_at{0};
   absl::flat_hash_map<int64_t, Lease> leases;
   AttachedKeys attached;
   absl::flat_hash_map<int64_t, Waiters> waiting;
@@ -194,8 +199,7 @@ void Lessor::Impl::Spread() {
   std::vector<DeadlineHeap::Entry> order;
   order.reserve(leases.size());
   for (const auto& [id, lease] : leases) order.push_back({lease.expiry, id});
-  const auto revokes_per_second = static_cast<size_t>(
-      options.max_expired_per_scan * (Nanos(std::chrono::seconds(1)) / options.scan_interval));
+  const auto revokes_per_second = static_cast<size_t>(options.revokes_per_second);
   if (order.size() >= revokes_per_second && revokes_per_second > 1) {
     std::sort(order.begin(), order.end(), [](const auto& a, const auto& b) { return b > a; });
     // Three quarters of what can be revoked leaves room for leases that expire in the meantime.
@@ -214,8 +218,10 @@ void Lessor::Impl::Spread() {
 std::vector<int64_t> Lessor::Impl::TakeExpired(Nanos now) {
   std::vector<int64_t> expired;
   DeadlineHeap::Entry entry;
+  // What was handed out before is still under way, unless it got lost with a leader.
+  if (handed_out && now < handed_out_at + options.revoke_retry_interval) return expired;
   if (KVD_BUGGIFY("lease/scan late")) return expired;
-  const int most = KVD_BUGGIFY("lease/expire one") ? 1 : options.max_expired_per_scan;
+  const int most = KVD_BUGGIFY("lease/expire one") ? 1 : options.max_expired_at_once;
   while (static_cast<int>(expired.size()) < most && expiries.PopDue(now, &entry)) {
     const auto it = leases.find(entry.id);
     if (it == leases.end() || it->second.expiry_entry != entry.at) continue;
@@ -227,7 +233,20 @@ std::vector<int64_t> Lessor::Impl::TakeExpired(Nanos now) {
     expired.push_back(entry.id);
     PushExpiry(entry.id, it->second, now + options.revoke_retry_interval);
   }
+  handed_out = !expired.empty();
+  handed_out_at = now;
   return expired;
+}
+
+void Lessor::Impl::HandOutMore() {
+  std::vector<int64_t> expired;
+  {
+    std::lock_guard lock(mu);
+    handed_out = false;
+    if (stopped || !primary) return;
+    expired = TakeExpired(Now());
+  }
+  if (!expired.empty() && options.on_expired) options.on_expired(std::move(expired));
 }
 
 std::vector<LeaseCheckpoint> Lessor::Impl::TakeCheckpoints(Nanos now) {
@@ -402,6 +421,7 @@ void Lessor::Promote(Nanos extend) {
     std::lock_guard lock(impl_->mu);
     const Nanos now = impl_->Now();
     impl_->primary = true;
+    impl_->handed_out = false;
     epoch = ++impl_->epoch;
     impl_->checkpoints.Clear();
     for (auto& [id, lease] : impl_->leases) {
@@ -428,6 +448,12 @@ void Lessor::Demote() {
     waiters = impl_->TakeAllWaiters();
   }
   Impl::Complete(std::move(waiters), LeaseNotPrimaryError());
+}
+
+void Lessor::ExpiredDone() {
+  impl_->executor.Post([weak = impl_->weak_from_this()] {
+    if (auto self = weak.lock()) self->HandOutMore();
+  });
 }
 
 bool Lessor::IsPrimary() const {

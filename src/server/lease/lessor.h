@@ -63,14 +63,18 @@ class Lessor {
   struct Options {
     int64_t min_ttl_s = 2;
     base::Nanos scan_interval = std::chrono::milliseconds(500);
-    // At most this many expired leases are handed out per scan (so at most twice as many a second).
-    int max_expired_per_scan = 500;
+    // At most this many expired leases are handed out at once; more when these are done (ExpiredDone).
+    int max_expired_at_once = 2000;
+    // What a cluster is taken to revoke: after a change of leaders leases that would expire together are
+    // spread over at least the time that takes.
+    int revokes_per_second = 20'000;
     // A lease that was handed out and is still there is handed out again after this long.
     base::Nanos revoke_retry_interval = std::chrono::seconds(3);
     // How often the leader records what is left of a lease that lives longer than this. Zero: never.
     base::Nanos checkpoint_interval{0};
     int max_checkpoints_per_scan = 1000;
-    // Proposes a LeaseRevoke for each, at most 16 at a time, as etcd does. Only called on the primary.
+    // Proposes a LeaseRevoke for each, some at a time, and calls ExpiredDone when all are answered. Only
+    // called on the primary.
     absl::AnyInvocable<void(std::vector<int64_t> ids)> on_expired = nullptr;
     // Proposes one LeaseCheckpoint request. Only called on the primary, and only if checkpoint_interval > 0.
     absl::AnyInvocable<void(std::vector<LeaseCheckpoint>)> on_checkpoint = nullptr;
@@ -125,6 +129,8 @@ class Lessor {
   // It leads no more: nothing expires here, waiting renewals fail with LeaseNotPrimaryError.
   void Demote();
   bool IsPrimary() const;
+  // The leases that were handed out last are revoked, or will not be: whatever else is due follows.
+  void ExpiredDone();
 
   // --- Requests ---
 

@@ -269,7 +269,9 @@ absl::Status MemberProcess::Start() {
   peers_->SetReceiver(node_.get());
 
   services_ = std::make_unique<Services>(
-      *node_, fs_, ServiceOptions{static_cast<int64_t>(config_.max_txn_ops), config_.max_request_bytes});
+      *node_, fs_,
+      ServiceOptions{static_cast<int64_t>(config_.max_txn_ops), config_.max_request_bytes,
+                     static_cast<int>(config_.bcrypt_cost)});
   door_ = std::make_unique<net::FrontDoor>(client_io_, DoorOptionsOf(config_));
   metrics_door_ = std::make_unique<net::FrontDoor>(client_io_, DoorOptionsOf(config_));
   services_->Register(*door_);

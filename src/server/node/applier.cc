@@ -13,6 +13,7 @@
 #include "etcdserverpb/rpc.pb.h"
 #include "membershippb/membership.pb.h"
 #include "raft/conf_change.h"
+#include "server/auth/auth_store.h"
 #include "server/lease/lessor.h"
 #include "server/membership/cluster.h"
 #include "server/node/conf_state_json.h"
@@ -61,6 +62,31 @@ class BatchMemberStore final : public MemberStore {
     }
     return Table::kCluster;
   }
+  ApplyBatch& batch_;
+};
+
+// The same for users and roles.
+class BatchAuthTables final : public AuthTables {
+ public:
+  explicit BatchAuthTables(ApplyBatch& batch) : batch_(batch) {}
+  void Put(AuthTable table, std::string_view key, std::string_view value) override {
+    batch_.PutTable(TableOf(table), key, value);
+  }
+  void Delete(AuthTable table, std::string_view key) override { batch_.DeleteTable(TableOf(table), key); }
+
+  static Table TableOf(AuthTable table) {
+    switch (table) {
+      case AuthTable::kAuth:
+        return Table::kAuth;
+      case AuthTable::kUsers:
+        return Table::kAuthUsers;
+      case AuthTable::kRoles:
+        return Table::kAuthRoles;
+    }
+    return Table::kAuth;
+  }
+
+ private:
   ApplyBatch& batch_;
 };
 
@@ -293,7 +319,10 @@ void Applier::ApplyRequest(uint32_t field, std::string_view body, uint64_t id, B
     case RequestField::kClusterMemberAttrSet:
     case RequestField::kDowngradeInfoSet:
       return ApplyMembership(field, body, id, batch);
+    default:
+      break;
   }
+  if (AuthStore::Takes(field)) return ApplyAuth(field, body, id, batch);
   if (field == kFieldV2) {
     ApplyV2(body, batch);
   } else if (field != 0) {
@@ -449,6 +478,19 @@ void Applier::ApplyAlarm(std::string_view body, uint64_t id, Batch& batch) {
   std::string encoded;
   for (const Alarms::Alarm& a : answer) AppendBytesField(encoded, 2, Alarms::Encode(a));
   batch.Answer(id, Error::kOk, std::move(encoded));
+}
+
+void Applier::ApplyAuth(uint32_t field, std::string_view body, uint64_t id, Batch& batch) {
+  const bool was_enabled = parts_.auth.enabled();
+  BatchAuthTables tables(batch.apply());
+  absl::StatusOr<std::string> answer = parts_.auth.Apply(field, body, tables);
+  if (parts_.auth.enabled() && !was_enabled) {
+    KVD_LOG(kWarn,
+            "a member of another kind has enabled authentication, which this version does not have; no "
+            "client is served until it is disabled");
+  }
+  if (!answer.ok()) return batch.Answer(id, ToError(answer.status()));
+  batch.Answer(id, Error::kOk, *std::move(answer));
 }
 
 void Applier::ApplyMembership(uint32_t field, std::string_view body, uint64_t id, Batch& batch) {

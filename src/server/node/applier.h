@@ -30,6 +30,7 @@ class Store;
 
 namespace kvd::server {
 
+class AuthStore;
 class Cluster;
 class Lessor;
 
@@ -56,6 +57,7 @@ class Applier final : public CommitSink {
     Lessor& lessor;
     Cluster& cluster;
     Alarms& alarms;
+    AuthStore& auth;
     ProposalTable& proposals;
     AppliedWaiters& waiters;
   };
@@ -96,6 +98,7 @@ class Applier final : public CommitSink {
   void ApplyLeaseRevoke(std::string_view body, uint64_t id, Batch& batch);
   void ApplyLeaseCheckpoint(std::string_view body, uint64_t id, Batch& batch);
   void ApplyAlarm(std::string_view body, uint64_t id, Batch& batch);
+  void ApplyAuth(uint32_t field, std::string_view body, uint64_t id, Batch& batch);
   void ApplyMembership(uint32_t field, std::string_view body, uint64_t id, Batch& batch);
   void ApplyV2(std::string_view body, Batch& batch);
   void ApplyConfChange(const raft::Entry& entry);
@@ -124,8 +127,8 @@ class Applier final : public CommitSink {
   std::atomic<raft::Index> conf_changed_at_{0};
 };
 
-// What the store refuses, and what the lessor and the cluster refuse (by etcd's text), as rows of the error
-// table.
+// What the store refuses, and what the lessor, the auth store and the cluster refuse (by etcd's text), as
+// rows of the error table.
 Error ToError(storage::StoreError error);
 Error ToError(const absl::Status& status);
 

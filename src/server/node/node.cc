@@ -88,8 +88,8 @@ Node::Node(NodeOptions options, NodeExecutors executors, MemberDisk& disk, Membe
   writer_ = std::make_unique<LogWriter>(*wal_, state.hard, executors.log, network);
   writer_->SetFailureCallback([this](const absl::Status& status) { OnDiskFailure(status); });
 
-  Applier::Parts parts{member_id_, executors.apply, *store_,    lessor_,
-                       cluster_,   alarms_,         proposals_, waiters_};
+  Applier::Parts parts{member_id_, executors.apply, *store_,    lessor_, cluster_,
+                       alarms_,    auth_,           proposals_, waiters_};
   Applier::Hooks hooks;
   hooks.on_membership = [this] { OnMembership(); };
   hooks.on_removed = [this] { Removed(); };
@@ -138,6 +138,13 @@ absl::Status Node::Load() {
     if (!Alarms::Decode(key, &alarm)) return absl::DataLossError("an alarm in the store cannot be read");
     alarms_.Raise(alarm);
   }
+  loaded = auth_.Load([this](AuthTable table, AuthStore::Visit visit) {
+    store_->ForEachInTable(table == AuthTable::kAuth    ? storage::Table::kAuth
+                           : table == AuthTable::kUsers ? storage::Table::kAuthUsers
+                                                        : storage::Table::kAuthRoles,
+                           visit);
+  });
+  if (!loaded.ok()) return loaded;
   for (const auto& [key, value] : rows(storage::Table::kLease)) {
     absl::StatusOr<LeaseRecord> record = DecodeLeaseRecord(value);
     if (!record.ok()) return record.status();

@@ -25,6 +25,7 @@
 #include "absl/functional/any_invocable.h"
 #include "absl/status/statusor.h"
 #include "base/executor.h"
+#include "server/auth/auth_store.h"
 #include "server/lease/lessor.h"
 #include "server/membership/cluster.h"
 #include "server/node/alarms.h"
@@ -155,6 +156,7 @@ class Node final : public PeerReceiver, public HeaderSource {
   WatchHub& watch_hub() { return *hub_; }
   const Cluster& cluster() const { return cluster_; }
   const Alarms& alarms() const { return alarms_; }
+  const AuthStore& auth() const { return auth_; }
   const RaftDriver& driver() const { return *driver_; }
   const Applier& applier() const { return *applier_; }
   const NodeOptions& options() const { return options_; }
@@ -267,6 +269,7 @@ class Node final : public PeerReceiver, public HeaderSource {
   ProposalTable proposals_;
   AppliedWaiters waiters_;
   Alarms alarms_;
+  AuthStore auth_;
   Cluster cluster_;
   Lessor lessor_;
   std::unique_ptr<WatchHub> hub_;

@@ -16,7 +16,7 @@ namespace {
 constexpr std::string_view kRenewPath = "/leases";
 constexpr std::string_view kTimeToLivePath = "/leases/internal";
 constexpr base::Nanos kAskRetry = std::chrono::milliseconds(50);
-constexpr size_t kRevokesAtOnce = 16;
+constexpr size_t kRevokesAtOnce = 128;
 constexpr int kNotFound = 404;
 constexpr int kRequestTimeoutStatus = 408;
 constexpr int kOk = 200;
@@ -223,12 +223,14 @@ void Node::ServeLeaseTimeToLive(const PeerRequest& request, Respond respond) {
 }
 
 // What one leader has seen expire, the next may have given time again: its revocations end with its term, and
-// are not passed on. A few at a time, so that expiry does not crowd out the requests of clients.
+// are not passed on. So many at a time that they share the log's writes, and so few that expiry does not
+// crowd out the requests of clients.
 void Node::RevokeExpired(std::vector<int64_t> ids) {
   if (ids.empty() || stopped_.load(std::memory_order_acquire)) return;
   struct Work {
     std::vector<int64_t> ids;
     std::atomic<size_t> next{0};
+    std::atomic<size_t> done{0};
   };
   auto work = std::make_shared<Work>();
   work->ids = std::move(ids);
@@ -241,7 +243,10 @@ void Node::RevokeExpired(std::vector<int64_t> ids) {
     std::string request;
     AppendInt64Field(request, 1, work->ids[at]);
     ProposeOwn(RequestField::kLeaseRevoke, request, lease_term_.load(std::memory_order_acquire),
-               [self](ApplyOutcome&&) { (*self)(); });
+               [this, work, self](ApplyOutcome&&) {
+                 if (work->done.fetch_add(1) + 1 == work->ids.size()) lessor_.ExpiredDone();
+                 (*self)();
+               });
   };
   size_t parallel = std::min(kRevokesAtOnce, work->ids.size());
   for (size_t i = 0; i < parallel; ++i) (*step)();

@@ -232,25 +232,52 @@ TEST_F(LessorTest, LeasesAreOrderedByExpiry) {
   EXPECT_THAT(lessor_->Leases(), ElementsAre(2, 1, 3));
 }
 
-TEST_F(LessorTest, ExpiryIsHandedOutAtALimitedRate) {
-  Make({.max_expired_per_scan = 10});
+TEST_F(LessorTest, ExpiryIsHandedOutSomeAtATime_TheNextWhenTheyAreDone) {
+  Make({.max_expired_at_once = 10});
   lessor_->Promote(seconds(0));
   for (int64_t id = 1; id <= 35; ++id) ASSERT_TRUE(lessor_->Grant(id, 5).ok());
   scheduler_.RunFor(milliseconds(6600));
+  EXPECT_THAT(batches_, ElementsAre(10));
+  lessor_->ExpiredDone();
+  scheduler_.RunFor(milliseconds(1));
+  EXPECT_THAT(batches_, ElementsAre(10, 10));
+  for (int i = 0; i < 3; ++i) {
+    lessor_->ExpiredDone();
+    scheduler_.RunFor(milliseconds(1));
+  }
   EXPECT_THAT(batches_, ElementsAre(10, 10, 10, 5));
   std::set<int64_t> once(expired_.begin(), expired_.end());
   EXPECT_EQ(once.size(), 35u);
 }
 
+TEST_F(LessorTest, ExpiredThatAreNeverDone_AreHandedOutAgain) {
+  Make({.max_expired_at_once = 10});
+  lessor_->Promote(seconds(0));
+  for (int64_t id = 1; id <= 15; ++id) ASSERT_TRUE(lessor_->Grant(id, 5).ok());
+  scheduler_.RunFor(milliseconds(6600));
+  EXPECT_THAT(batches_, ElementsAre(10));
+  scheduler_.RunFor(seconds(10));
+  EXPECT_GE(batches_.size(), 3u);
+  EXPECT_EQ(std::set<int64_t>(expired_.begin(), expired_.end()).size(), 15u);
+}
+
 TEST_F(LessorTest, PromotionSpreadsLeasesThatWouldExpireTogether) {
-  Make({.max_expired_per_scan = 10});  // 20 a second, so 15 a second are planned
+  Make({.max_expired_at_once = 10, .revokes_per_second = 20});  // so 15 a second are planned
   for (int64_t id = 1; id <= 150; ++id) ASSERT_TRUE(lessor_->Grant(id, 60).ok());
   lessor_->Promote(seconds(1));
-  scheduler_.RunFor(seconds(61));
-  EXPECT_LE(expired_.size(), 10u);
-  scheduler_.RunFor(seconds(5));
-  EXPECT_GE(expired_.size(), 50u);
-  EXPECT_LE(expired_.size(), 100u);
+  auto run = [&](seconds length) {
+    for (int i = 0; i < length.count() * 10; ++i) {
+      scheduler_.RunFor(milliseconds(100));
+      lessor_->ExpiredDone();
+    }
+  };
+  // Nobody revokes them here, so some come twice.
+  auto expired = [this] { return std::set<int64_t>(expired_.begin(), expired_.end()).size(); };
+  run(seconds(61));
+  EXPECT_LE(expired(), 10u);
+  run(seconds(5));
+  EXPECT_GE(expired(), 50u);
+  EXPECT_LE(expired(), 100u);
 }
 
 TEST_F(LessorTest, ShortLivedLeasesOfALongTtlLeaveNothingBehind) {
