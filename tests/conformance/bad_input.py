@@ -224,6 +224,30 @@ def asks_and_never_reads(cluster):
         raw.close()
 
 
+def asks_much_and_reads_late(cluster):
+    """Whoever does take the answers gets all of them, however much was asked before."""
+    member, watches = cluster.members[0], 60_000
+    with grpc.insecure_channel(member.endpoint, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        watch = channel.stream_stream("/etcdserverpb.Watch/Watch")
+        sent = 0
+
+        def requests():
+            nonlocal sent
+            for _ in range(watches):
+                sent += 1
+                yield field(1, field(1, b"much"))
+
+        answers = watch(requests())
+        time.sleep(1)
+        for i in range(watches):
+            try:
+                next(answers)
+            except StopIteration:
+                raise AssertionError(f"the stream ended after {i} answers") from None
+        assert sent == watches
+        answers.cancel()
+
+
 def garbage(cluster):
     """Random bytes, and the beginnings of real protocols, on both ports."""
     rng = random.Random(7)
@@ -322,7 +346,8 @@ def main():
         still_serves(cluster, "start")
         time.sleep(0.5)
         before = [member.memory_bytes() for member in cluster.members]
-        for run in (wrong_calls, out_of_bounds, many_streams, asks_and_never_reads, garbage, half_open, wrong_peer, wrong_start):
+        for run in (wrong_calls, out_of_bounds, many_streams, asks_and_never_reads,
+                    asks_much_and_reads_late, garbage, half_open, wrong_peer, wrong_start):
             run(cluster)
             still_serves(cluster, run.__name__)
             testing.step(run.__name__)

@@ -34,8 +34,8 @@ namespace {
 // Up to this many keys a list is read in one go; a longer one in slices, between which the thread serves
 // others.
 constexpr int64_t kShortList = 256;
-constexpr size_t kSliceKeys = 512;
-constexpr size_t kSliceBytes = 256 * 1024;
+constexpr size_t kSliceKeys = 256;
+constexpr size_t kSliceBytes = size_t{128} * 1024;
 
 // A part of a list, within the budget until it is sent.
 class ListSlice {
