@@ -47,7 +47,7 @@ void Writer::Append(Event event, const KeyVersion& version, bool was_live, std::
     batch_->Put(key_buffer_, record);
   }
   {
-    WriterLock lock(store_.index_mu_);
+    base::WriterLock lock(store_.index_mu_);
     store_.index_.Append(event.key, version);
     if (was_live == version.tombstone) {
       store_.unpublished_.push_back({event.kv, event.key, version.tombstone ? -1 : 1});
@@ -206,7 +206,7 @@ void Writer::Commit(AppliedState applied) {
 
 // False: there is no room. Readers are held up no longer than it takes to find that out.
 bool Writer::WriteAndPublish() {
-  WriterLock gate(store_.gate_);
+  base::WriterLock gate(store_.gate_);
   if (!store_.engine_->TryWrite(*batch_)) return false;
   store_.Publish(state_, conf_state_ ? &*conf_state_ : nullptr);
   return true;
@@ -214,12 +214,12 @@ bool Writer::WriteAndPublish() {
 
 void StoreImpl::Publish(const MetaState& state, const std::string* conf_state) {
   {
-    WriterLock lock(index_mu_);
+    base::WriterLock lock(index_mu_);
     revision_.store(state.revision, std::memory_order_release);
     compact_revision_.store(state.compact_revision, std::memory_order_release);
     unpublished_.clear();
   }
-  MutexLock lock(applied_mu_);
+  base::MutexLock lock(applied_mu_);
   applied_ = {state.applied_index, state.applied_term};
   if (conf_state != nullptr) conf_state_ = *conf_state;
 }

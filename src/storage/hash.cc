@@ -67,7 +67,7 @@ HashResult Store::HashKv(int64_t revision) const {
     } else if (at.main <= view->compact) {
       KeyValueView kv;
       KVD_CHECK(DecodeKeyValue(it->value(), &kv), "a stored record does not decode");
-      ReaderLock lock(impl->index_mu_);
+      base::ReaderLock lock(impl->index_mu_);
       const KeyVersion* kept = impl->index_.Find(kv.key, keep_at);
       if (kept == nullptr || kept->revision() != at) continue;
     }

@@ -68,7 +68,7 @@ EventHistory Store::Events(const base::KeyInterval& interval, const EventQuery& 
   int64_t to;
   {
     // Compaction, index and engine as of one moment; what a later sweep drops, the snapshots still hold.
-    ReaderLock gate(impl->gate_);
+    base::ReaderLock gate(impl->gate_);
     int64_t current = impl->revision_.load(std::memory_order_acquire);
     to = query.to_revision > 0 && query.to_revision < current ? query.to_revision : current;
     history.compact_revision = impl->compact_revision_.load(std::memory_order_acquire);
@@ -79,7 +79,7 @@ EventHistory Store::Events(const base::KeyInterval& interval, const EventQuery& 
     history.next_revision = std::max(query.from_revision, to + 1);
     if (query.from_revision > to || interval.empty()) return history;
     if (interval.is_single()) {
-      ReaderLock lock(impl->index_mu_);
+      base::ReaderLock lock(impl->index_mu_);
       for (const KeyVersion& v : impl->index_.Versions(interval.start())) {
         if (v.mod_main >= query.from_revision && v.mod_main <= to) of_key.versions.push_back(v);
       }

@@ -36,7 +36,7 @@ absl::Status StoreImpl::Load() {
   std::string conf_state;
   engine_->Get(TableKey(Table::kMeta, kConfStateKey), &conf_state);
 
-  WriterLock lock(index_mu_);
+  base::WriterLock lock(index_mu_);
   // The live keys come in order; the history then fills in their versions.
   int64_t live = 0;
   bool leased = false;
@@ -77,7 +77,7 @@ absl::Status StoreImpl::Load() {
   revision_ = state.revision;
   compact_revision_ = state.compact_revision;
   {
-    MutexLock applied(applied_mu_);
+    base::MutexLock applied(applied_mu_);
     applied_ = {state.applied_index, state.applied_term};
     conf_state_ = conf_state;
   }

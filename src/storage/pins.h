@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "absl/functional/any_invocable.h"
-#include "storage/lock.h"
+#include "base/mutex.h"
 
 namespace kvd::storage {
 
@@ -35,13 +35,13 @@ class Pins {
   };
 
   Pin Add(int64_t revision) {
-    MutexLock lock(mu_);
+    base::MutexLock lock(mu_);
     ++counts_[revision];
     return Pin(this, revision);
   }
   // Ascending, each once.
   std::vector<int64_t> Revisions() const {
-    MutexLock lock(mu_);
+    base::MutexLock lock(mu_);
     std::vector<int64_t> revisions;
     for (const auto& [revision, count] : counts_) revisions.push_back(revision);
     return revisions;
@@ -50,7 +50,7 @@ class Pins {
   // there is no such pin. It replaces an earlier waiter.
   void OnDropBelow(int64_t bound, absl::AnyInvocable<void()> waiter) {
     {
-      MutexLock lock(mu_);
+      base::MutexLock lock(mu_);
       if (!counts_.empty() && counts_.begin()->first < bound) {
         bound_ = bound;
         waiter_ = std::move(waiter);
@@ -64,7 +64,7 @@ class Pins {
   void Drop(int64_t revision) {
     absl::AnyInvocable<void()> waiter;
     {
-      MutexLock lock(mu_);
+      base::MutexLock lock(mu_);
       auto it = counts_.find(revision);
       if (--it->second == 0) {
         counts_.erase(it);
@@ -74,7 +74,7 @@ class Pins {
     if (waiter) waiter();
   }
 
-  mutable Mutex mu_;
+  mutable base::Mutex mu_;
   std::map<int64_t, int> counts_ ABSL_GUARDED_BY(mu_);
   int64_t bound_ ABSL_GUARDED_BY(mu_) = 0;
   absl::AnyInvocable<void()> waiter_ ABSL_GUARDED_BY(mu_);

@@ -38,7 +38,7 @@ void AppendKeyOnly(std::string_view key, const KeyVersion& v, std::string* out) 
 std::optional<View> StoreImpl::OpenView(int64_t revision, bool with_snapshot, StoreError* error,
                                         const base::KeyInterval* counted, int64_t* count) const {
   View view;
-  ReaderLock gate(gate_);
+  base::ReaderLock gate(gate_);
   view.current = revision_.load(std::memory_order_acquire);
   view.compact = compact_revision_.load(std::memory_order_acquire);
   *error = CheckRevision(revision, view.current, view.compact);
@@ -63,7 +63,7 @@ std::optional<View> StoreImpl::NarrowView(const View& view, int64_t revision, St
   narrow.read_revision = narrow.latest ? view.read_revision : revision;
   if (!narrow.latest && view.pending == nullptr) {
     // A compaction may have passed the revision since the outer view was taken.
-    ReaderLock gate(gate_);
+    base::ReaderLock gate(gate_);
     *error = CheckRevision(revision, view.current, compact_revision_.load(std::memory_order_acquire));
     if (*error != StoreError::kNone) return std::nullopt;
     narrow.pin = pins_.Add(revision);
@@ -72,7 +72,7 @@ std::optional<View> StoreImpl::NarrowView(const View& view, int64_t revision, St
 }
 
 std::optional<KeyVersion> StoreImpl::FindLive(const View& view, std::string_view key) const {
-  ReaderLock lock(index_mu_);
+  base::ReaderLock lock(index_mu_);
   const KeyVersion* v = index_.Find(key, view.read_revision);
   if (v == nullptr || v->tombstone) return std::nullopt;
   return *v;
@@ -93,7 +93,7 @@ void StoreImpl::Fetch(const View& view, const KeyVersion& version,
 
 int64_t StoreImpl::Count(const View& view, const base::KeyInterval& interval) const {
   if (view.latest) {
-    ReaderLock lock(index_mu_);
+    base::ReaderLock lock(index_mu_);
     if (view.pending) return index_.CountLive(interval);
     if (revision_.load(std::memory_order_acquire) == view.read_revision) {
       int64_t count = index_.CountLive(interval);
@@ -117,7 +117,7 @@ void StoreImpl::ForEachLive(
   std::string resume, next;
   bool stopped = false;
   while (!stopped) {
-    ReaderLock lock(index_mu_);
+    base::ReaderLock lock(index_mu_);
     bool exhausted = index_.Walk(
         interval, resume, view.read_revision, kWalkSlice,
         [&](std::string_view key, const KeyVersion& version) {
@@ -302,7 +302,7 @@ bool RangeReader::NextIndexRef() {
   size_t wanted = static_cast<size_t>(std::min<int64_t>(left_, kWalkSlice));
   while (refs_.empty() && !index_exhausted_) {
     std::string next;
-    ReaderLock lock(store_.index_mu_);
+    base::ReaderLock lock(store_.index_mu_);
     index_exhausted_ = store_.index_.Walk(
         interval_, resume_, view_.read_revision, wanted,
         [&](std::string_view key, const KeyVersion& version) {

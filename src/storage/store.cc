@@ -9,13 +9,13 @@
 namespace kvd::storage {
 
 Store::Store(std::shared_ptr<StoreImpl> impl) : current_(std::make_unique<Current>()) {
-  WriterLock lock(current_->mu);
+  base::WriterLock lock(current_->mu);
   current_->impl = std::move(impl);
 }
 Store::~Store() = default;
 
 std::shared_ptr<StoreImpl> Store::Impl() const {
-  ReaderLock lock(current_->mu);
+  base::ReaderLock lock(current_->mu);
   return current_->impl;
 }
 
@@ -28,7 +28,7 @@ void Store::ReplaceWith(std::unique_ptr<Store> other, absl::AnyInvocable<void()>
   next->writer_->binder_ = old->writer_->binder_;
   old->on_closed_ = std::move(on_closed);
   {
-    WriterLock lock(current_->mu);
+    base::WriterLock lock(current_->mu);
     current_->impl = next;
   }
   old->sweeper_->Stop();
@@ -51,7 +51,7 @@ ApplyBatch Store::BeginApply() {
 
 AppliedState Store::applied() const {
   std::shared_ptr<StoreImpl> impl = Impl();
-  MutexLock lock(impl->applied_mu_);
+  base::MutexLock lock(impl->applied_mu_);
   return impl->applied_;
 }
 int64_t Store::current_revision() const {
@@ -64,7 +64,7 @@ int64_t Store::compact_revision() const {
 }
 std::string Store::conf_state() const {
   std::shared_ptr<StoreImpl> impl = Impl();
-  MutexLock lock(impl->applied_mu_);
+  base::MutexLock lock(impl->applied_mu_);
   return impl->conf_state_;
 }
 
@@ -107,7 +107,7 @@ void Store::Flush() {
 
 int64_t Store::live_keys() const {
   std::shared_ptr<StoreImpl> impl = Impl();
-  ReaderLock lock(impl->index_mu_);
+  base::ReaderLock lock(impl->index_mu_);
   return impl->index_.live_keys();
 }
 

@@ -12,10 +12,10 @@
 #include <vector>
 
 #include "base/key_interval.h"
+#include "base/mutex.h"
 #include "storage/engine.h"
 #include "storage/event.h"
 #include "storage/key_index.h"
-#include "storage/lock.h"
 #include "storage/meta.h"
 #include "storage/pins.h"
 #include "storage/store.h"
@@ -73,9 +73,9 @@ class StoreImpl {
 
   // Shared: taking a consistent view of engine and index. Exclusive: the engine write of a commit and its
   // publication, so that a view sees all of a batch or nothing.
-  mutable SharedMutex gate_;
+  mutable base::SharedMutex gate_;
   // Exclusive: one change of the index, or one slice of a sweep.
-  mutable SharedMutex index_mu_ ABSL_ACQUIRED_AFTER(gate_);
+  mutable base::SharedMutex index_mu_ ABSL_ACQUIRED_AFTER(gate_);
   KeyIndex index_ ABSL_GUARDED_BY(index_mu_);
   // Keys that the unpublished part of the index brought to life (+1) or killed (-1): counts of readers take
   // it back.
@@ -89,7 +89,7 @@ class StoreImpl {
   // Published, in this order: a reader that sees the applied index sees the revision of it too.
   std::atomic<int64_t> revision_{1};
   std::atomic<int64_t> compact_revision_{-1};
-  mutable Mutex applied_mu_;
+  mutable base::Mutex applied_mu_;
   AppliedState applied_ ABSL_GUARDED_BY(applied_mu_);
   std::string conf_state_ ABSL_GUARDED_BY(applied_mu_);
 
@@ -101,7 +101,7 @@ class StoreImpl {
 };
 
 struct Store::Current {
-  mutable SharedMutex mu;
+  mutable base::SharedMutex mu;
   std::shared_ptr<StoreImpl> impl ABSL_GUARDED_BY(mu);
 };
 

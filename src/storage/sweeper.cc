@@ -21,7 +21,7 @@ Sweeper::Sweeper(StoreImpl& store) : store_(store) {}
 
 void Sweeper::Request(int64_t compact_revision, std::vector<absl::AnyInvocable<void()>> done) {
   {
-    MutexLock lock(mu_);
+    base::MutexLock lock(mu_);
     if (compact_revision > requested_) requested_ = compact_revision;
     std::move(done.begin(), done.end(), std::back_inserter(waiting_));
     again_ = scheduled_;
@@ -42,17 +42,17 @@ void Sweeper::Schedule(base::Nanos delay) {
 
 void Sweeper::Stop() {
   {
-    MutexLock lock(slice_mu_);
+    base::MutexLock lock(slice_mu_);
     stopped_ = true;
   }
-  MutexLock lock(hint_mu_);
+  base::MutexLock lock(hint_mu_);
   hints_stopped_ = true;
 }
 
 void Sweeper::RunSlice() {
   std::vector<absl::AnyInvocable<void()>> done;
   {
-    MutexLock slice(slice_mu_);
+    base::MutexLock slice(slice_mu_);
     if (stopped_) return;
     if (!in_pass_) BeginPass();
     if (!SweepSlice()) {
@@ -66,7 +66,7 @@ void Sweeper::RunSlice() {
 }
 
 void Sweeper::BeginPass() {
-  MutexLock lock(mu_);
+  base::MutexLock lock(mu_);
   in_pass_ = true;
   revision_ = requested_;
   done_ = std::exchange(waiting_, {});
@@ -85,7 +85,7 @@ bool Sweeper::SweepSlice() {
   const size_t keys_per_hold = KVD_BUGGIFY("storage/sweep one key") ? 1 : kKeysPerHold;
   while (!at_end && looked < kKeysPerSlice &&
          dead.size() < static_cast<size_t>(store_.options_.sweep_batch_revisions)) {
-    WriterLock lock(store_.index_mu_);
+    base::WriterLock lock(store_.index_mu_);
     std::string next;
     at_end = store_.index_.Sweep(revision_, pins, resume_, keys_per_hold, &dead, &kept_for_pins_, &next);
     resume_ = std::move(next);
@@ -120,7 +120,7 @@ void Sweeper::EndPass() {
           {"took-ms", static_cast<int64_t>(took.count() / 1'000'000)});
   bool again;
   {
-    MutexLock lock(mu_);
+    base::MutexLock lock(mu_);
     again = requested_ > revision_ || !waiting_.empty() || again_;
     again_ = false;
     scheduled_ = again;
@@ -130,7 +130,7 @@ void Sweeper::EndPass() {
 
 void Sweeper::HintCompaction(base::Executor& executor) {
   executor.Post([self = shared_from_this()] {
-    MutexLock lock(self->hint_mu_);
+    base::MutexLock lock(self->hint_mu_);
     if (!self->hints_stopped_) self->store_.engine_->CompactRange({}, {});
   });
 }

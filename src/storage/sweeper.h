@@ -10,7 +10,7 @@
 
 #include "absl/functional/any_invocable.h"
 #include "base/executor.h"
-#include "storage/lock.h"
+#include "base/mutex.h"
 
 namespace kvd::storage {
 
@@ -37,13 +37,13 @@ class Sweeper : public std::enable_shared_from_this<Sweeper> {
   void EndPass() ABSL_EXCLUSIVE_LOCKS_REQUIRED(slice_mu_);
 
   StoreImpl& store_;
-  Mutex slice_mu_;  // held while a slice runs
+  base::Mutex slice_mu_;  // held while a slice runs
   bool stopped_ ABSL_GUARDED_BY(slice_mu_) = false;
 
-  Mutex hint_mu_;  // held while the engine compacts
+  base::Mutex hint_mu_;  // held while the engine compacts
   bool hints_stopped_ ABSL_GUARDED_BY(hint_mu_) = false;
 
-  Mutex mu_;
+  base::Mutex mu_;
   int64_t requested_ ABSL_GUARDED_BY(mu_) = -1;
   bool scheduled_ ABSL_GUARDED_BY(mu_) = false;
   bool again_ ABSL_GUARDED_BY(mu_) = false;  // asked for while scheduled

@@ -181,7 +181,7 @@ class WatchCommand final : public Command {
       return exit;
     }
     {
-      absl::MutexLock lock(&mutex_);
+      base::MutexLock lock(mutex_);
       exec_.push_back(std::move(exec));
     }
     stream.Add(request);
@@ -216,7 +216,7 @@ class WatchCommand final : public Command {
   FlagSet* flags_ = nullptr;
   bool interactive_ = false;
   WatchWords words_;
-  absl::Mutex mutex_;
+  base::Mutex mutex_;
   std::vector<std::vector<std::string>> exec_;  // by the watcher's number
   bool command_failed_ = false;
 };

@@ -25,7 +25,7 @@ void WatchStream::Write(const etcdserverpb::WatchRequest& request) {
 }
 
 void WatchStream::Add(const etcdserverpb::WatchCreateRequest& request) {
-  absl::MutexLock lock(&mutex_);
+  base::MutexLock lock(mutex_);
   watchers_.push_back({request});
   if (stream_ == nullptr) return;
   created_order_.push_back(watchers_.size() - 1);
@@ -35,14 +35,14 @@ void WatchStream::Add(const etcdserverpb::WatchCreateRequest& request) {
 }
 
 void WatchStream::RequestProgress() {
-  absl::MutexLock lock(&mutex_);
+  base::MutexLock lock(mutex_);
   etcdserverpb::WatchRequest message;
   message.mutable_progress_request();
   Write(message);
 }
 
 void WatchStream::Stop() {
-  absl::MutexLock lock(&mutex_);
+  base::MutexLock lock(mutex_);
   stopped_ = true;
   if (context_ != nullptr) context_->TryCancel();
 }
@@ -55,7 +55,7 @@ grpc::Status WatchStream::Open() {
   if (absl::Status status = client_.Prepare(*context); !status.ok()) {
     return {grpc::StatusCode::UNAUTHENTICATED, std::string(status.message())};
   }
-  absl::MutexLock lock(&mutex_);
+  base::MutexLock lock(mutex_);
   stream_ = nullptr;
   context_ = std::move(context);
   stream_ = etcdserverpb::Watch::NewStub(*channel)->Watch(context_.get());
@@ -85,7 +85,7 @@ grpc::Status WatchStream::Run() {
 grpc::Status WatchStream::Serve(bool* done) {
   Stream* stream;
   {
-    absl::MutexLock lock(&mutex_);
+    base::MutexLock lock(mutex_);
     stream = stream_.get();
     if (stopped_) context_->TryCancel();
   }
@@ -93,12 +93,12 @@ grpc::Status WatchStream::Serve(bool* done) {
   while (stream->Read(&response)) {
     if (Handle(response)) continue;
     *done = true;
-    absl::MutexLock lock(&mutex_);
+    base::MutexLock lock(mutex_);
     context_->TryCancel();
     break;
   }
   grpc::Status status = stream->Finish();
-  absl::MutexLock lock(&mutex_);
+  base::MutexLock lock(mutex_);
   stream_ = nullptr;
   *done = *done || stopped_;
   return status;
@@ -107,7 +107,7 @@ grpc::Status WatchStream::Serve(bool* done) {
 // Keeps the table of watchers; what concerns the user goes on to Deliver.
 bool WatchStream::Handle(const etcdserverpb::WatchResponse& response) {
   if (response.created()) {
-    absl::MutexLock lock(&mutex_);
+    base::MutexLock lock(mutex_);
     if (created_order_.empty()) return true;
     Watcher& watcher = watchers_[created_order_.front()];
     created_order_.erase(created_order_.begin());
@@ -128,7 +128,7 @@ bool WatchStream::Deliver(const etcdserverpb::WatchResponse& response) {
   std::vector<size_t> receivers;
   bool any_open = false;
   {
-    absl::MutexLock lock(&mutex_);
+    base::MutexLock lock(mutex_);
     const bool to_all = response.watch_id() == -1 && !response.canceled();
     for (size_t i = 0; i < watchers_.size(); ++i) {
       Watcher& watcher = watchers_[i];

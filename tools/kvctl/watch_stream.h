@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
+#include "base/mutex.h"
 #include "client.h"
 #include "etcdserverpb/rpc.grpc.pb.h"
 
@@ -58,7 +58,7 @@ class WatchStream {
   const absl::Duration connect_timeout_;
   const OnResponse on_response_;
 
-  absl::Mutex mutex_;
+  base::Mutex mutex_;
   std::vector<Watcher> watchers_ ABSL_GUARDED_BY(mutex_);
   std::vector<size_t> created_order_ ABSL_GUARDED_BY(mutex_);  // watchers whose creation is not answered yet
   std::unique_ptr<grpc::ClientContext> context_ ABSL_GUARDED_BY(mutex_);

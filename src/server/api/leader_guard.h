@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
+#include "base/mutex.h"
 #include "net/grpc_call.h"
 #include "server/api/services.h"
 
@@ -21,12 +21,12 @@ class Services::LeaderGuard : public std::enable_shared_from_this<LeaderGuard> {
   // Looks after the streams until Stop.
   void Start() { Check(); }
   void Stop() {
-    absl::MutexLock lock(&mutex_);
+    base::MutexLock lock(mutex_);
     stopped_ = true;
     streams_.clear();
   }
   void Add(const std::shared_ptr<net::StreamCall>& stream) {
-    absl::MutexLock lock(&mutex_);
+    base::MutexLock lock(mutex_);
     if (!stopped_) streams_.push_back(stream);
   }
 
@@ -34,7 +34,7 @@ class Services::LeaderGuard : public std::enable_shared_from_this<LeaderGuard> {
   void Check();
 
   Node& node_;
-  absl::Mutex mutex_;
+  base::Mutex mutex_;
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<std::weak_ptr<net::StreamCall>> streams_ ABSL_GUARDED_BY(mutex_);
 };

@@ -94,7 +94,7 @@ void Services::LeaderGuard::Check() {
   std::vector<std::shared_ptr<net::StreamCall>> ending;
   base::Nanos election = node_.options().heartbeat * node_.options().election_ticks;
   {
-    absl::MutexLock lock(&mutex_);
+    base::MutexLock lock(mutex_);
     if (stopped_) return;
     std::erase_if(streams_, [](const auto& weak) { return weak.expired(); });
     std::optional<base::Nanos> since = node_.driver().no_leader_since();

@@ -126,7 +126,7 @@ std::vector<std::string> ClusterView::PeerUrls() const {
 Cluster::Cluster(Options options) : options_(options), view_(std::make_shared<const ClusterView>()) {}
 
 std::shared_ptr<const ClusterView> Cluster::View() const {
-  absl::MutexLock lock(&mutex_);
+  base::MutexLock lock(mutex_);
   return view_;
 }
 
@@ -139,7 +139,7 @@ uint64_t Cluster::cluster_id() const {
 
 void Cluster::Publish(ClusterView next) {
   auto view = std::make_shared<const ClusterView>(std::move(next));
-  absl::MutexLock lock(&mutex_);
+  base::MutexLock lock(mutex_);
   view_ = std::move(view);
 }
 
@@ -148,7 +148,7 @@ void Cluster::Save(const Member& member, MemberStore& store) {
 }
 
 absl::Status Cluster::CheckChange(ChangeType type, uint64_t node_id, std::string_view context_json) const {
-  absl::MutexLock lock(&mutex_);
+  base::MutexLock lock(mutex_);
   if (view_->removed.count(node_id) != 0) return NotFound();
   auto it = stored_.find(node_id);
   const Member* present = it == stored_.end() ? nullptr : &it->second;
@@ -248,7 +248,7 @@ absl::Status Cluster::Load(const TableRows& members, const TableRows& removed, c
   if (!stored.empty()) next.members = stored;
   for (uint64_t id : next.removed) next.members.erase(id);
   {
-    absl::MutexLock lock(&mutex_);
+    base::MutexLock lock(mutex_);
     stored_ = std::move(stored);
   }
   Publish(std::move(next));
@@ -261,7 +261,7 @@ absl::Status Cluster::Apply(ChangeType type, uint64_t node_id, std::string_view 
   ClusterView next = *View();
   std::map<uint64_t, Member> stored;
   {
-    absl::MutexLock lock(&mutex_);
+    base::MutexLock lock(mutex_);
     stored = stored_;
   }
   if (type == ChangeType::kRemoveNode) {
@@ -299,7 +299,7 @@ absl::Status Cluster::Apply(ChangeType type, uint64_t node_id, std::string_view 
     next.members[node_id] = std::move(member);
   }
   {
-    absl::MutexLock lock(&mutex_);
+    base::MutexLock lock(mutex_);
     stored_ = std::move(stored);
   }
   Publish(std::move(next));
@@ -318,7 +318,7 @@ absl::Status Cluster::SetAttributes(uint64_t id, const MemberAttributes& attribu
   it->second.client_urls = attributes.client_urls;
   Save(it->second, store);
   {
-    absl::MutexLock lock(&mutex_);
+    base::MutexLock lock(mutex_);
     stored_[id] = it->second;
   }
   Publish(std::move(next));

@@ -19,8 +19,8 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
+#include "base/mutex.h"
 #include "server/membership/member.h"
 #include "server/membership/version.h"
 
@@ -110,7 +110,7 @@ class Cluster {
   void Save(const Member& member, MemberStore& store);
 
   const Options options_;
-  mutable absl::Mutex mutex_;
+  mutable base::Mutex mutex_;
   std::shared_ptr<const ClusterView> view_ ABSL_GUARDED_BY(mutex_);
   // The members of the tables: what changes are checked against. A part of view_'s while a bootstrap is being
   // applied.

@@ -17,21 +17,21 @@ std::string_view AlarmName(AlarmType type) {
 }
 
 bool Alarms::Raise(const Alarm& alarm) {
-  absl::MutexLock lock(&mutex_);
+  base::MutexLock lock(mutex_);
   bool added = alarms_.insert(alarm).second;
   Publish();
   return added;
 }
 
 bool Alarms::Clear(const Alarm& alarm) {
-  absl::MutexLock lock(&mutex_);
+  base::MutexLock lock(mutex_);
   bool erased = alarms_.erase(alarm) > 0;
   Publish();
   return erased;
 }
 
 void Alarms::Reset() {
-  absl::MutexLock lock(&mutex_);
+  base::MutexLock lock(mutex_);
   alarms_.clear();
   Publish();
 }
@@ -43,7 +43,7 @@ void Alarms::Publish() {
 }
 
 std::vector<Alarms::Alarm> Alarms::List(AlarmType type) const {
-  absl::MutexLock lock(&mutex_);
+  base::MutexLock lock(mutex_);
   std::vector<Alarm> out;
   for (const Alarm& alarm : alarms_) {
     if (type == AlarmType::kNone || alarm.type == type) out.push_back(alarm);

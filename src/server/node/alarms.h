@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
+#include "base/mutex.h"
 
 namespace kvd::server {
 
@@ -45,7 +45,7 @@ class Alarms {
  private:
   void Publish() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  mutable absl::Mutex mutex_;
+  mutable base::Mutex mutex_;
   std::set<Alarm> alarms_ ABSL_GUARDED_BY(mutex_);
   std::atomic<unsigned> raised_{0};
 };

@@ -12,7 +12,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/functional/any_invocable.h"
-#include "absl/synchronization/mutex.h"
+#include "base/mutex.h"
 #include "server/node/error_table.h"
 
 namespace kvd::server {
@@ -25,7 +25,7 @@ class AppliedWaiters {
 
   void Wait(uint64_t index, Callback done) {
     {
-      absl::MutexLock lock(&mutex_);
+      base::MutexLock lock(mutex_);
       if (index > applied_) {
         waiting_.emplace(index, std::move(done));
         return;
@@ -37,7 +37,7 @@ class AppliedWaiters {
   void Advance(uint64_t applied) {
     std::vector<Callback> ready;
     {
-      absl::MutexLock lock(&mutex_);
+      base::MutexLock lock(mutex_);
       if (applied > applied_) applied_ = applied;
       auto end = waiting_.upper_bound(applied_);
       for (auto it = waiting_.begin(); it != end; ++it) ready.push_back(std::move(it->second));
@@ -49,14 +49,14 @@ class AppliedWaiters {
   void FailAll(Error error) {
     std::multimap<uint64_t, Callback> all;
     {
-      absl::MutexLock lock(&mutex_);
+      base::MutexLock lock(mutex_);
       all.swap(waiting_);
     }
     for (auto& [index, done] : all) done(error);
   }
 
  private:
-  absl::Mutex mutex_;
+  base::Mutex mutex_;
   uint64_t applied_ ABSL_GUARDED_BY(mutex_);
   std::multimap<uint64_t, Callback> waiting_ ABSL_GUARDED_BY(mutex_);
 };

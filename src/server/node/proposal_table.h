@@ -10,8 +10,8 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
-#include "absl/synchronization/mutex.h"
 #include "base/clock.h"
+#include "base/mutex.h"
 #include "server/node/apply_outcome.h"
 
 namespace kvd::server {
@@ -22,14 +22,14 @@ class ProposalTable {
   explicit ProposalTable(base::Nanos timeout) : timeout_(timeout) {}
 
   void Add(uint64_t id, base::Nanos now, ApplyCallback callback) {
-    absl::MutexLock lock(&mutex_);
+    base::MutexLock lock(mutex_);
     waiters_.emplace(id, std::move(callback));
     deadlines_.emplace_back(now + timeout_, id);
   }
 
   // True if somebody on this member waits for `id`.
   bool Contains(uint64_t id) const {
-    absl::MutexLock lock(&mutex_);
+    base::MutexLock lock(mutex_);
     return waiters_.contains(id);
   }
 
@@ -43,7 +43,7 @@ class ProposalTable {
     std::vector<std::pair<ApplyCallback, ApplyOutcome*>> ready;
     ready.reserve(outcomes.size());
     {
-      absl::MutexLock lock(&mutex_);
+      base::MutexLock lock(mutex_);
       for (auto& [id, outcome] : outcomes) {
         auto it = waiters_.find(id);
         if (it == waiters_.end()) continue;
@@ -58,7 +58,7 @@ class ProposalTable {
   void Expire(base::Nanos now, Error error) {
     std::vector<ApplyCallback> late;
     {
-      absl::MutexLock lock(&mutex_);
+      base::MutexLock lock(mutex_);
       while (!deadlines_.empty() && deadlines_.front().first <= now) {
         auto it = waiters_.find(deadlines_.front().second);
         if (it != waiters_.end()) {
@@ -74,7 +74,7 @@ class ProposalTable {
   void FailAll(Error error) {
     std::vector<ApplyCallback> all;
     {
-      absl::MutexLock lock(&mutex_);
+      base::MutexLock lock(mutex_);
       for (auto& [id, callback] : waiters_) all.push_back(std::move(callback));
       waiters_.clear();
       deadlines_.clear();
@@ -83,13 +83,13 @@ class ProposalTable {
   }
 
   size_t size() const {
-    absl::MutexLock lock(&mutex_);
+    base::MutexLock lock(mutex_);
     return waiters_.size();
   }
 
  private:
   ApplyCallback Take(uint64_t id) {
-    absl::MutexLock lock(&mutex_);
+    base::MutexLock lock(mutex_);
     auto it = waiters_.find(id);
     if (it == waiters_.end()) return nullptr;
     ApplyCallback callback = std::move(it->second);
@@ -105,7 +105,7 @@ class ProposalTable {
   }
 
   const base::Nanos timeout_;
-  mutable absl::Mutex mutex_;
+  mutable base::Mutex mutex_;
   absl::flat_hash_map<uint64_t, ApplyCallback> waiters_ ABSL_GUARDED_BY(mutex_);
   std::deque<std::pair<base::Nanos, uint64_t>> deadlines_ ABSL_GUARDED_BY(mutex_);
 };

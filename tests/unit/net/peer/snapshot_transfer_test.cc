@@ -112,6 +112,15 @@ class SnapshotTransfer : public ::testing::Test {
     if (came) *ok = from.handler.snapshots_sent.back().second;
     return came;
   }
+  // The disks stop before the transports that they answer, as in a member. To be held by the test after its
+  // peers.
+  auto StopDisksFirst() {
+    auto stop = [](SnapshotTransfer* test) {
+      test->source_disk_.Stop();
+      test->sink_disk_.Stop();
+    };
+    return std::unique_ptr<SnapshotTransfer, decltype(stop)>(this, stop);
+  }
   bool AllReleased() {
     return Eventually([&] { return marks_.sources == 0 && marks_.sinks == 0; });
   }
@@ -124,6 +133,7 @@ class SnapshotTransfer : public ::testing::Test {
 
 TEST_F(SnapshotTransfer, FiftyMegabytes_ArriveWithLittleInFlight) {
   TestPeer a(1), b(2);
+  auto disks = StopDisksFirst();
   Join(a, b);
   Accept(b, std::chrono::microseconds(300));
   constexpr uint64_t kSize = 50 << 20;
@@ -143,6 +153,7 @@ TEST_F(SnapshotTransfer, FiftyMegabytes_ArriveWithLittleInFlight) {
 
 TEST_F(SnapshotTransfer, EmptyDatabase) {
   TestPeer a(1), b(2);
+  auto disks = StopDisksFirst();
   Join(a, b);
   Accept(b);
   Send(a, 2, 0, 0);
@@ -155,6 +166,7 @@ TEST_F(SnapshotTransfer, EmptyDatabase) {
 
 TEST_F(SnapshotTransfer, MessagesFlowMeanwhile) {
   TestPeer a(1), b(2);
+  auto disks = StopDisksFirst();
   Join(a, b);
   ASSERT_TRUE(a.WaitForStreams(2));
   Accept(b, std::chrono::milliseconds(10));
@@ -170,6 +182,7 @@ TEST_F(SnapshotTransfer, MessagesFlowMeanwhile) {
 
 TEST_F(SnapshotTransfer, ReceiverRefuses_SenderIsTold) {
   TestPeer a(1), b(2);
+  auto disks = StopDisksFirst();
   Join(a, b);
   Send(a, 2, 50 << 20, 50 << 20);
   bool ok = true;
@@ -181,6 +194,7 @@ TEST_F(SnapshotTransfer, ReceiverRefuses_SenderIsTold) {
 
 TEST_F(SnapshotTransfer, DiskOfReceiverFails_SenderIsTold) {
   TestPeer a(1), b(2);
+  auto disks = StopDisksFirst();
   Join(a, b);
   Accept(b, base::Nanos(0), 1 << 20);
   Send(a, 2, 50 << 20, 50 << 20);
@@ -193,6 +207,7 @@ TEST_F(SnapshotTransfer, DiskOfReceiverFails_SenderIsTold) {
 
 TEST_F(SnapshotTransfer, SourceEndsEarly_ReceiverDiscards) {
   TestPeer a(1), b(2);
+  auto disks = StopDisksFirst();
   Join(a, b);
   Accept(b);
   Send(a, 2, 1 << 20, 2 << 20);
@@ -206,6 +221,7 @@ TEST_F(SnapshotTransfer, SourceEndsEarly_ReceiverDiscards) {
 TEST_F(SnapshotTransfer, ReceiverDies_SenderIsTold) {
   TestPeer a(1);
   auto b = std::make_unique<TestPeer>(2);
+  auto disks = StopDisksFirst();
   Join(a, *b);
   Accept(*b, std::chrono::milliseconds(10));
   Send(a, 2, 50 << 20, 50 << 20);
@@ -231,6 +247,7 @@ TEST_F(SnapshotTransfer, UnknownPeerOrNobodyThere_Fails) {
 
 TEST_F(SnapshotTransfer, BrokenUploads_AreRefused) {
   TestPeer b(2);
+  auto disks = StopDisksFirst();
   Accept(b);
   auto post = [&](const std::string& body, size_t announced) {
     RawSocket socket(b.port);

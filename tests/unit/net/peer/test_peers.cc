@@ -103,7 +103,7 @@ void Join(TestPeer& a, TestPeer& b) {
 }
 
 bool Eventually(const std::function<bool()>& done) {
-  base::Nanos end = base::SystemClock().Monotonic() + std::chrono::seconds(20);
+  base::Nanos end = base::SystemClock().Monotonic() + std::chrono::seconds(60);
   while (!done()) {
     if (base::SystemClock().Monotonic() > end) return false;
     ::usleep(2000);

@@ -1,4 +1,4 @@
-// The locks of this room: pthread's, with Clang's thread-safety annotations. Abseil's would do as well, but
+// The locks of the project: pthread's, with Clang's thread-safety annotations. Abseil's would do as well, but
 // Debian's build of them is invisible to ThreadSanitizer, which then sees races where there are none.
 #pragma once
 
@@ -8,7 +8,7 @@
 
 #include "absl/base/thread_annotations.h"
 
-namespace kvd::storage {
+namespace kvd::base {
 
 class ABSL_LOCKABLE Mutex {
  public:
@@ -76,4 +76,4 @@ class ABSL_SCOPED_LOCKABLE ReaderLock {
   SharedMutex& mu_;
 };
 
-}  // namespace kvd::storage
+}  // namespace kvd::base
