@@ -298,7 +298,9 @@ rocksdb::Options MakeOptions(const RocksOptions& in, std::shared_ptr<DiskListene
   o.level_compaction_dynamic_level_bytes = true;
   o.max_bytes_for_level_base = in.level_base_bytes;
   o.target_file_size_base = in.target_file_bytes;
-  o.level0_file_num_compaction_trigger = 4;
+  // Every level-0 file spans all tables, so a compaction into a small tree rewrites most of it: the fewer,
+  // the cheaper.
+  o.level0_file_num_compaction_trigger = 8;
   o.level0_slowdown_writes_trigger = 20;
   o.level0_stop_writes_trigger = 36;
   // Files end where a table ends, so that history can be moved or dropped whole.
@@ -306,7 +308,7 @@ rocksdb::Options MakeOptions(const RocksOptions& in, std::shared_ptr<DiskListene
   o.compression_per_level = {rocksdb::kNoCompression,  rocksdb::kNoCompression,  rocksdb::kLZ4Compression,
                              rocksdb::kLZ4Compression, rocksdb::kLZ4Compression, rocksdb::kLZ4Compression,
                              rocksdb::kLZ4Compression};
-  o.bottommost_compression = rocksdb::kZSTD;
+  o.bottommost_compression = rocksdb::kLZ4Compression;
   if (in.write_rate_bytes_per_second > 0) {
     o.rate_limiter.reset(rocksdb::NewGenericRateLimiter(static_cast<int64_t>(in.write_rate_bytes_per_second),
                                                         100'000, 10, rocksdb::RateLimiter::Mode::kWritesOnly,
