@@ -88,7 +88,10 @@ void BM_Cluster(benchmark::State& state) {
       if (network.empty()) return;
       std::vector<Message> now;
       now.swap(network);
-      for (Message& m : now) (void)members[m.to - 1]->core->Step(std::move(m));
+      for (Message& m : now) {
+        Member& to = *members[m.to - 1];
+        (void)to.core->Step(std::move(m));
+      }
     }
   };
   members[0]->core->Campaign();

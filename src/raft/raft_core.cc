@@ -15,7 +15,7 @@ RaftCore::Impl::Impl(const Config& config, const LogView* view, base::Random ran
     : config_(config),
       id_(config.id),
       trace_(trace),
-      random_(std::move(random)),
+      random_(random),
       log_(view, config.applied, std::max(config.hard_state.commit, config.applied)) {
   KVD_CHECK(id_ != kNoNode, "a member has an ID");
   KVD_CHECK(config.heartbeat_ticks > 0 && config.election_ticks > config.heartbeat_ticks,
@@ -254,7 +254,7 @@ void Impl::Send(Message m) {
 // --- the public face ---
 
 RaftCore::RaftCore(const Config& config, const LogView* log, base::Random random, TraceSink* trace)
-    : impl_(std::make_unique<Impl>(config, log, std::move(random), trace)) {}
+    : impl_(std::make_unique<Impl>(config, log, random, trace)) {}
 RaftCore::~RaftCore() = default;
 
 void RaftCore::Tick() {

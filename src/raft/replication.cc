@@ -188,10 +188,10 @@ void Impl::HandleHeartbeatAnswer(const Message& m) {
   }
   // A probe that was lost is sent again; and where something is unanswered and nothing was answered for a
   // while, an append asks where the follower stands.
-  if (p.state == ProgressState::kProbe) {
-    p.flow_paused = false;
-    p.append_due = true;
-  } else if (p.state == ProgressState::kReplicate && p.match < log_.LastIndex() && !p.acked_since_beat) {
+  const bool probing = p.state == ProgressState::kProbe;
+  const bool silent =
+      p.state == ProgressState::kReplicate && p.match < log_.LastIndex() && !p.acked_since_beat;
+  if (probing || silent) {
     p.flow_paused = false;
     p.append_due = true;
   }

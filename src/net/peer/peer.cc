@@ -203,9 +203,11 @@ void Peer::Post(const OutgoingMessage& message) {
   options.max_body_bytes = 65536;
   ++posts_;
   std::string url = Url();
-  core_->client.Call(url, request, options,
-                     [self = shared_from_this(), url, bytes = encoded.size()](
-                         absl::StatusOr<PeerResponse> response) { self->OnPosted(url, bytes, response); });
+  core_->client.Call(
+      url, request, options,
+      [self = shared_from_this(), url, bytes = encoded.size()](const absl::StatusOr<PeerResponse>& response) {
+        self->OnPosted(url, bytes, response);
+      });
 }
 
 void Peer::OnPosted(const std::string& url, size_t bytes, const absl::StatusOr<PeerResponse>& response) {

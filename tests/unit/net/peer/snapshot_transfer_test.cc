@@ -37,7 +37,9 @@ class FakeSource : public SnapshotSource {
   void Read(size_t max_bytes, ReadDone done) override {
     disk_.Post([this, max_bytes, done = std::move(done)]() mutable {
       std::string bytes(std::min<uint64_t>(max_bytes, left_), 0);
-      for (char& c : bytes) c = ByteAt(marks_.produced++);
+      uint64_t at = marks_.produced;
+      for (char& c : bytes) c = ByteAt(at++);
+      marks_.produced = at;
       left_ -= bytes.size();
       uint64_t ahead = marks_.produced - marks_.consumed;
       if (ahead > marks_.most_ahead) marks_.most_ahead = ahead;
@@ -61,9 +63,11 @@ class FakeSink : public SnapshotSink {
   ~FakeSink() override { --marks_.sinks; }
   void Write(std::string bytes, WriteDone done) override {
     disk_.PostAfter(delay_, [this, bytes = std::move(bytes), done = std::move(done)]() mutable {
+      uint64_t at = marks_.consumed;
       for (char c : bytes) {
-        if (c != ByteAt(marks_.consumed++)) marks_.wrong_byte = true;
+        if (c != ByteAt(at++)) marks_.wrong_byte = true;
       }
+      marks_.consumed = at;
       done(marks_.consumed >= fail_at_ ? absl::ResourceExhaustedError("no space left on device")
                                        : absl::OkStatus());
     });

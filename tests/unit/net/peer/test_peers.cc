@@ -51,7 +51,7 @@ bool RecordingHandler::IsIdRemoved(uint64_t id) {
 
 bool RecordingHandler::WaitFor(const std::function<bool(RecordingHandler&)>& done) {
   std::unique_lock lock(mutex);
-  return changed.wait_for(lock, std::chrono::seconds(20), [&] { return done(*this); });
+  return changed.wait_for(lock, std::chrono::seconds(60), [&] { return done(*this); });
 }
 
 int RecordingHandler::Unreachable(uint64_t peer) {
