@@ -13,7 +13,7 @@ MemberExecutor::MemberExecutor(base::SimScheduler& scheduler, const std::string&
       clock_(clock),
       time_(time),
       latency_(latency),
-      random_(std::move(random)),
+      random_(random),
       inner_(scheduler.NewExecutor(name)) {}
 
 MemberExecutor::~MemberExecutor() {

@@ -160,8 +160,6 @@ WglResult CheckLinearizable(const std::vector<RegisterOp>& ops, uint64_t max_ste
 
 namespace {
 
-using server::Error;
-
 // A txn that puts one key if its modification revision is the expected one.
 bool AsCompareAndPut(const Op& op, RegisterOp* out) {
   if (op.txn.compare_size() != 1 || op.txn.success_size() != 1 || op.txn.failure_size() != 0) return false;

@@ -118,7 +118,7 @@ class Walk {
                             const Request& request, Response* response) {
     const absl::Time deadline = absl::Now() + kSettle;
     while (true) {
-      const grpc::Status status = session_.client().Call(method, request, response, Retry::kWrite);
+      grpc::Status status = session_.client().Call(method, request, response, Retry::kWrite);
       const bool settling = ErrorText(status) == "etcdserver: unhealthy cluster" ||
                             ErrorText(status) == "etcdserver: too many requests";
       if (status.ok() || !settling || absl::Now() >= deadline) return status;

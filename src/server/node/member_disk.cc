@@ -65,6 +65,7 @@ std::vector<raft::Entry> FoundingEntries(std::vector<Member> members) {
 
 std::vector<wal::Entry> ToWal(const std::vector<raft::Entry>& entries) {
   std::vector<wal::Entry> out;
+  out.reserve(entries.size());
   for (const raft::Entry& e : entries) out.push_back({e.index, e.term, static_cast<int32_t>(e.type), e.data});
   return out;
 }

@@ -76,7 +76,7 @@ Node::Node(NodeOptions options, NodeExecutors executors, MemberDisk& disk, Membe
   cluster_.SetIds(member_id_, cluster_id_);
   cluster_.SetBootstrapMembers(members);
   WatchHub::Options watch;
-  watch.fragment_bytes = options_.max_request_bytes + 512 * 1024;
+  watch.fragment_bytes = options_.max_request_bytes + size_t{512} * 1024;
   watch.progress_interval = options_.watch_progress_interval;
   watch.seed = options_.seed + 1;
   watch.max_queued_bytes = options_.limits.watch_queue_bytes;

@@ -219,8 +219,7 @@ class PeerLink::Impl final : public net::PeerHandler {
       ToWireSnapshot(made->message, &wire);
       KVD_LOG(kInfo, "sending database snapshot", {"snapshot-index", made->message.snapshot->meta.index},
               {"remote-peer-id", base::HexId(to)}, {"bytes", made->size_bytes});
-      transport_.SendSnapshot(to, std::move(wire),
-                              std::make_unique<FileSource>(fs_, files_, receiver_, made->path),
+      transport_.SendSnapshot(to, wire, std::make_unique<FileSource>(fs_, files_, receiver_, made->path),
                               made->size_bytes);
     });
   }
@@ -238,7 +237,7 @@ class PeerLink::Impl final : public net::PeerHandler {
     options.timeout = request.timeout;
     std::string url = urls[at];
     transport_.http_client().Call(
-        url, std::move(call), options,
+        url, call, options,
         [this, urls = std::move(urls), at, request = std::move(request),
          done = std::move(done)](absl::StatusOr<net::PeerResponse> response) mutable {
           if (response.ok()) {

@@ -22,7 +22,7 @@ int Main(const char* left, const char* right, uint64_t operations, uint64_t seed
     Program program = generator.Make(kProgramSteps);
     std::optional<Difference> difference = runner.Run(program);
     if (!difference) continue;
-    std::printf("seed %llu: step %zu\n%s\n\nshrinking...\n", static_cast<unsigned long long>(seed + number),
+    std::printf("seed %llu: step %zu\n%s\n\nshrinking...\n", static_cast<unsigned long long>(seed) + number,
                 difference->step, difference->what.c_str());
     std::fflush(stdout);
     program = runner.Shrink(std::move(program), kShrinkLimit);

@@ -8,20 +8,19 @@
 #include "support.h"
 
 int main(int argc, char** argv) {
-  using namespace kvd::scale;
-  if (argc < 2) Fail("usage: kvd-scale watchers|slow-reader|list|leases name=value...");
+  if (argc < 2) kvd::scale::Fail("usage: kvd-scale watchers|slow-reader|list|leases name=value...");
   const std::string mode = argv[1];
-  const Arguments arguments(argc, argv);
+  const kvd::scale::Arguments arguments(argc, argv);
   if (mode == "watchers") {
-    RunWatchers(arguments);
+    kvd::scale::RunWatchers(arguments);
   } else if (mode == "slow-reader") {
-    RunSlowReader(arguments);
+    kvd::scale::RunSlowReader(arguments);
   } else if (mode == "list") {
-    RunList(arguments);
+    kvd::scale::RunList(arguments);
   } else if (mode == "leases") {
-    RunLeases(arguments);
+    kvd::scale::RunLeases(arguments);
   } else {
-    Fail("there is no mode " + mode);
+    kvd::scale::Fail("there is no mode " + mode);
   }
   return 0;
 }
