@@ -172,15 +172,40 @@ struct KeyIndex::Tree {
   size_t entry_bytes = 0;
   size_t node_bytes = sizeof(Leaf);
 
-  // While loading.
-  std::vector<Entry*> sorted;
-  std::vector<Entry*> unsorted;
-  absl::flat_hash_map<std::string_view, Entry*> by_key;
+  // While loading: the live keys, in order, and once more by the revision of their newest version; and what
+  // is not the newest of a live key.
+  std::vector<Entry*> latest;
+  std::vector<Entry*> by_revision;
+  size_t reached =
+      0;  // [reached, group_end) of by_revision: those of one revision, the last that was asked for
+  size_t group_end = 0;  // or the next above it
+  size_t matched = 0;    // of latest
+  absl::flat_hash_map<std::string_view, Entry*> older;
 
   ~Tree() {
     FreeNode(root, /*with_entries=*/true);
-    for (Entry* entry : sorted) Entry::Free(entry);
-    for (Entry* entry : unsorted) Entry::Free(entry);
+    for (Entry* entry : latest) Entry::Free(entry);
+    for (auto& [key, entry] : older) Entry::Free(entry);
+  }
+
+  // The live key whose newest version this is, or null. Revisions are asked for in ascending order: one pass
+  // over both instead of a look-up by key for each.
+  Entry* MatchLatest(std::string_view key, const KeyVersion& version) {
+    if (version.tombstone) return nullptr;
+    const auto main = [&](size_t i) { return by_revision[i]->one.mod_main; };
+    if (reached == group_end || main(reached) < version.mod_main) {
+      for (reached = group_end; reached < by_revision.size() && main(reached) < version.mod_main;) ++reached;
+      for (group_end = reached; group_end < by_revision.size() && main(group_end) == version.mod_main;) {
+        ++group_end;
+      }
+    }
+    // Those of one transaction stand in the order of their keys.
+    const auto begin = by_revision.begin() + static_cast<ptrdiff_t>(reached);
+    const auto end = by_revision.begin() + static_cast<ptrdiff_t>(group_end);
+    if (begin == end || (*begin)->one.mod_main != version.mod_main) return nullptr;
+    const auto it =
+        std::lower_bound(begin, end, key, [](const Entry* e, std::string_view k) { return e->key() < k; });
+    return it != end && (*it)->key() == key ? *it : nullptr;
   }
 
   // The way from the root to a leaf.
@@ -564,43 +589,58 @@ bool KeyIndex::Sweep(int64_t compact_revision, absl::Span<const int64_t> pins, s
   return !more;
 }
 
-void KeyIndex::LoadSortedKey(std::string_view key) {
-  KVD_CHECK(tree_->sorted.empty() || tree_->sorted.back()->key() < key, "keys must be loaded in order");
+void KeyIndex::LoadLatest(std::string_view key, const KeyVersion& version) {
+  KVD_CHECK(tree_->latest.empty() || tree_->latest.back()->key() < key, "keys must be loaded in order");
   Entry* entry = Entry::Make(key);
-  tree_->sorted.push_back(entry);
-  tree_->by_key.emplace(entry->key(), entry);
+  entry->Push(version);
+  tree_->latest.push_back(entry);
 }
 
 void KeyIndex::LoadVersion(std::string_view key, const KeyVersion& version) {
-  auto it = tree_->by_key.find(key);
-  Entry* entry;
-  if (it == tree_->by_key.end()) {
-    entry = Entry::Make(key);
-    tree_->unsorted.push_back(entry);
-    tree_->by_key.emplace(entry->key(), entry);
-  } else {
-    entry = it->second;
-    KVD_CHECK(entry->count == 0 || entry->data()[entry->count - 1].revision() < version.revision(),
-              "a key's revisions must ascend");
+  if (tree_->by_revision.empty() && !tree_->latest.empty()) {
+    tree_->by_revision = tree_->latest;
+    std::stable_sort(tree_->by_revision.begin(), tree_->by_revision.end(),
+                     [](const Entry* a, const Entry* b) { return a->one.mod_main < b->one.mod_main; });
   }
+  if (Entry* entry = tree_->MatchLatest(key, version)) {
+    entry->one = version;
+    ++tree_->matched;
+    return;
+  }
+  auto it = tree_->older.find(key);
+  if (it == tree_->older.end()) {
+    Entry* entry = Entry::Make(key);
+    it = tree_->older.emplace(entry->key(), entry).first;
+  }
+  Entry* entry = it->second;
+  KVD_CHECK(entry->count == 0 || entry->data()[entry->count - 1].revision() < version.revision(),
+            "a key's revisions must ascend");
   entry->Push(version);
 }
 
-void KeyIndex::FinishLoad() {
+bool KeyIndex::FinishLoad() {
+  const bool whole = tree_->matched == tree_->latest.size();
   auto less = [](const Entry* a, const Entry* b) { return a->key() < b->key(); };
-  tree_->by_key = {};
-  std::sort(tree_->unsorted.begin(), tree_->unsorted.end(), less);
-  std::vector<Entry*> all(tree_->sorted.size() + tree_->unsorted.size());
-  std::merge(tree_->sorted.begin(), tree_->sorted.end(), tree_->unsorted.begin(), tree_->unsorted.end(),
-             all.begin(), less);
-  tree_->sorted = {};
-  tree_->unsorted = {};
-  std::erase_if(all, [](Entry* entry) {
-    if (entry->count > 0) return false;
-    Entry::Free(entry);
-    return true;
-  });
+  std::vector<Entry*> older;
+  older.reserve(tree_->older.size());
+  for (auto& [key, entry] : tree_->older) older.push_back(entry);
+  std::sort(older.begin(), older.end(), less);
+  tree_->older = {};
+  tree_->by_revision = {};
+  std::vector<Entry*> all;
+  all.reserve(tree_->latest.size() + older.size());
+  size_t next = 0;
+  for (Entry* entry : std::exchange(tree_->latest, {})) {
+    while (next < older.size() && less(older[next], entry)) all.push_back(older[next++]);
+    if (next < older.size() && older[next]->key() == entry->key()) {
+      older[next]->Push(entry->one);
+      Entry::Free(std::exchange(entry, older[next++]));
+    }
+    all.push_back(entry);
+  }
+  all.insert(all.end(), older.begin() + static_cast<ptrdiff_t>(next), older.end());
   tree_->Build(all);
+  return whole;
 }
 
 }  // namespace kvd::storage

@@ -81,11 +81,12 @@ class KeyIndex {
   bool Sweep(int64_t compact_revision, absl::Span<const int64_t> pins, std::string_view resume,
              size_t max_keys, std::vector<DeadVersion>* dead, bool* kept_for_pins, std::string* resume_at);
 
-  // Fills an empty index. Versions of one key must come ascending; keys in any order, but AddSortedKey's ones
-  // first and ascending. FinishLoad makes the index usable.
-  void LoadSortedKey(std::string_view key);
+  // Fills an empty index: first every live key with its newest version, keys ascending, then every version of
+  // every key, revisions ascending (the newest ones again: only they know their mod_sub). FinishLoad makes the
+  // index usable; false if the two disagree.
+  void LoadLatest(std::string_view key, const KeyVersion& version);
   void LoadVersion(std::string_view key, const KeyVersion& version);
-  void FinishLoad();
+  bool FinishLoad();
 
   // Bytes in use, about.
   size_t memory_bytes() const;

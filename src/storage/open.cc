@@ -37,7 +37,7 @@ absl::Status StoreImpl::Load() {
   engine_->Get(TableKey(Table::kMeta, kConfStateKey), &conf_state);
 
   base::WriterLock lock(index_mu_);
-  // The live keys come in order; the history then fills in their versions.
+  // The live keys come in order; the history then adds their other versions and the dead keys.
   int64_t live = 0;
   bool leased = false;
   auto latest = engine_->NewIterator({.lower = TableKey(Table::kLatest, {}),
@@ -45,7 +45,12 @@ absl::Status StoreImpl::Load() {
                                       .snapshot = nullptr,
                                       .keep_cached = false});
   for (; latest->Valid(); latest->Next()) {
-    index_.LoadSortedKey(latest->key().substr(1));
+    KeyValueView kv;
+    if (!DecodeKeyValue(latest->value(), &kv)) return Rot("a latest record does not decode");
+    index_.LoadLatest(latest->key().substr(1), {.mod_main = kv.mod_revision,
+                                                .create_main = kv.create_revision,
+                                                .version = kv.version,
+                                                .leased = kv.lease != 0});
     ++live;
   }
   latest.reset();
@@ -70,8 +75,8 @@ absl::Status StoreImpl::Load() {
     leased |= version.leased;
     index_.LoadVersion(kv.key, version);
   }
-  index_.FinishLoad();
-  if (index_.live_keys() != live) return Rot("the history and the latest records disagree");
+  if (!index_.FinishLoad() || index_.live_keys() != live)
+    return Rot("the history and the latest records disagree");
 
   has_leased_keys_ = leased;
   revision_ = state.revision;

@@ -171,14 +171,16 @@ TEST_P(KeyIndexProperty, EqualsAnOrderedMap_UnderChangesSweepsAndReloads) {
     if (random.Chance(0.2)) {
       auto loaded = std::make_unique<KeyIndex>();
       for (const auto& [key, versions] : oracle.keys) {
-        if (!versions.back().tombstone || random.Chance(0.1)) loaded->LoadSortedKey(key);
+        KeyVersion latest = versions.back();
+        latest.mod_sub = 0;  // a latest record does not know it
+        if (!latest.tombstone) loaded->LoadLatest(key, latest);
       }
       std::map<std::pair<Revision, std::string>, KeyVersion> history;
       for (const auto& [key, versions] : oracle.keys) {
         for (const KeyVersion& v : versions) history[{v.revision(), key}] = v;
       }
       for (const auto& [at, v] : history) loaded->LoadVersion(at.second, v);
-      loaded->FinishLoad();
+      ASSERT_TRUE(loaded->FinishLoad());
       index = std::move(loaded);
     }
     ASSERT_NO_FATAL_FAILURE(ExpectEqual(*index, oracle, random, space, revision));
@@ -186,6 +188,37 @@ TEST_P(KeyIndexProperty, EqualsAnOrderedMap_UnderChangesSweepsAndReloads) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, KeyIndexProperty, ::testing::Range<uint64_t>(1, 13));
+
+// Keys of one transaction in any order, one of them deleted and put again within it.
+TEST(KeyIndexTest, Load_OfLargeTransactions_FindsEachKeysVersions) {
+  constexpr uint32_t kKeys = 300;
+  KeyIndex index;
+  auto key = [](uint32_t i) { return "k" + std::to_string(1000 + i); };
+  for (uint32_t i = 0; i < kKeys; ++i)
+    index.LoadLatest(key(i), {.mod_main = 9, .create_main = 9, .version = 1});
+  index.LoadVersion(key(7), {.mod_main = 8, .create_main = 8, .version = 1});
+  index.LoadVersion(key(7), {.mod_main = 9, .mod_sub = 0, .tombstone = true});
+  for (uint32_t i = 0; i < kKeys; ++i) {
+    index.LoadVersion(key(i * 7 % kKeys), {.mod_main = 9, .create_main = 9, .version = 1, .mod_sub = i + 1});
+  }
+  index.LoadVersion("gone", {.mod_main = 10, .tombstone = true});
+  ASSERT_TRUE(index.FinishLoad());
+  EXPECT_EQ(index.live_keys(), kKeys);
+  EXPECT_EQ(index.keys(), kKeys + 1);
+  for (uint32_t i = 0; i < kKeys; ++i) {
+    EXPECT_EQ(index.FindLatest(key(i * 7 % kKeys))->mod_sub, i + 1);
+  }
+  ASSERT_EQ(index.Versions(key(7)).size(), 3u);
+  EXPECT_EQ(index.Find(key(7), 8)->mod_main, 8);
+}
+
+TEST(KeyIndexTest, Load_LatestThatTheHistoryLacks_IsTold) {
+  KeyIndex index;
+  index.LoadLatest("a", {.mod_main = 2, .create_main = 2, .version = 1});
+  index.LoadLatest("b", {.mod_main = 3, .create_main = 3, .version = 1});
+  index.LoadVersion("a", {.mod_main = 2, .create_main = 2, .version = 1});
+  EXPECT_FALSE(index.FinishLoad());
+}
 
 TEST(KeyIndexTest, Sweep_TakesAllKeys_LeavesAnEmptyIndex) {
   KeyIndex index;
