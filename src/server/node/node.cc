@@ -431,6 +431,13 @@ void Node::OnStateChange() {
     last_leader_ = state.leader;
     leader_elected_.store(Now().count(), std::memory_order_release);
     leader_changes_.fetch_add(1, std::memory_order_relaxed);
+    if (!ready_.load(std::memory_order_acquire)) {
+      executors_.background.Post([this] {
+        const bool idle =
+            !stopped_.load(std::memory_order_acquire) && !ready_.load(std::memory_order_acquire);
+        if (idle && !publishing_ && has_leader()) Publish();
+      });
+    }
   }
   KVD_LOG(kInfo, "raft state changed", {"local-member-id", base::HexId(member_id_)},
           {"role", raft::RoleName(state.role)}, {"leader", base::HexId(state.leader)}, {"term", state.term});

@@ -64,6 +64,9 @@ RaftDriver::~RaftDriver() = default;
 void RaftDriver::Start() {
   consensus_.Post([this] {
     for (int i = 0; i < options_.advance_ticks; ++i) core_->Tick();
+    // A member that is alone has nobody to wait for.
+    const raft::Status status = core_->GetStatus();
+    if (status.conf_state.voters == std::vector<raft::NodeId>{status.id}) core_->Campaign();
     HandleReadys();
     consensus_.PostAfter(options_.tick, [this] { OnTick(); });
   });
