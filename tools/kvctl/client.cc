@@ -80,7 +80,8 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Create(const GlobalOptions& opti
   std::vector<std::string> endpoints = options.endpoints;
   if (!options.discovery_srv.empty()) {
     absl::StatusOr<std::vector<std::string>> found =
-        LookUpEndpoints(options.discovery_srv, options.discovery_srv_name, options.insecure_discovery);
+        LookUpEndpoints({options.discovery_srv, options.discovery_srv_name, options.discovery_dns_servers},
+                        options.insecure_discovery);
     if (!found.ok()) return found.status();
     if (!found->empty()) endpoints = *found;
   }

@@ -29,6 +29,8 @@ void GlobalOptions::Define(FlagSet& flags) {
   flags.String("password", &password, "password of --user");
   flags.String("discovery-srv", &discovery_srv, "domain whose SRV records name the endpoints", 'd');
   flags.String("discovery-srv-name", &discovery_srv_name, "suffix of the service name in the SRV query");
+  flags.StringList("discovery-dns-servers", &discovery_dns_servers,
+                   "DNS servers to ask, address or address:port; empty: those of resolv.conf");
 }
 
 absl::Status ApplyEnvironment(const std::vector<std::string>& names, const Environment& env, FlagSet& flags) {

@@ -29,6 +29,7 @@ struct GlobalOptions {
   std::string cert, key, cacert;
   std::string user, password;  // user is NAME or NAME:PASSWORD
   std::string discovery_srv, discovery_srv_name;
+  std::vector<std::string> discovery_dns_servers;
 
   void Define(FlagSet& flags);
 };

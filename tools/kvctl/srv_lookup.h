@@ -8,9 +8,15 @@
 
 namespace kvd::ctl {
 
-// Asks the resolver of the system and waits for it. Endpoints without TLS are left out unless `insecure`.
-// Errors: kNotFound if there is no record.
-absl::StatusOr<std::vector<std::string>> LookUpEndpoints(const std::string& domain, const std::string& name,
-                                                         bool insecure);
+struct SrvQuestion {
+  std::string domain;
+  std::string name;  // suffix of the service's name; empty: none
+  // "address" or "address:port" to ask instead of the servers of /etc/resolv.conf.
+  std::vector<std::string> servers;
+};
+
+// Asks and waits for the answer. Endpoints without TLS are left out unless `insecure`.
+// Errors: kNotFound if there is no record; kInvalidArgument for servers that are none.
+absl::StatusOr<std::vector<std::string>> LookUpEndpoints(const SrvQuestion& question, bool insecure);
 
 }  // namespace kvd::ctl
