@@ -8,66 +8,63 @@
 #include "base/file_system.h"
 #include "base/log.h"
 #include "base/strings.h"
+#include "server/bootstrap/discovery.h"
 #include "server/bootstrap/recovery.h"
+#include "server/bootstrap/srv_cluster.h"
+#include "server/bootstrap/url_matcher.h"
 
 namespace kvd::server {
 namespace {
 
+using bootstrap_internal::MembersFromSrv;
+using bootstrap_internal::UrlMatcher;
+
 constexpr Duration kAskBeforeNew = std::chrono::seconds(1);
 constexpr Duration kAskBeforeJoin = std::chrono::seconds(10);
 constexpr Duration kAskVersion = std::chrono::seconds(5);
+constexpr size_t kQuoted = 200;  // bytes of another's text in a message
 
 absl::Status Refused(std::string_view message) {
   return absl::FailedPreconditionError(base::ToAbsl(message));
 }
 
-UrlsMap InitialMap(const Config& config) {
+// What the members' IDs are made of beside their URLs.
+const std::string& TokenOf(const Config& config) {
+  if (!config.discovery_url.empty()) return config.discovery_url;
+  return config.discovery.endpoints.empty() ? config.initial_cluster_token : config.discovery.token;
+}
+
+UrlsMap StaticMap(const Config& config) {
   auto map = ParseInitialCluster(config.initial_cluster);
   KVD_CHECK(map.ok(), "the settings have been validated");
   return *std::move(map);
 }
 
-// The same URLs, by text or because their hosts are the same machines.
-class UrlMatcher {
- public:
-  explicit UrlMatcher(const BootstrapSeams& seams) : seams_(seams) {}
+// The members by name, as far as they are known before a discovery service is asked.
+absl::StatusOr<UrlsMap> InitialMap(const Config& config, const BootstrapSeams& seams) {
+  if (config.ShouldDiscover()) return UrlsMap{{config.name, config.advertise_peer_urls}};
+  if (!config.discovery_srv.empty()) return MembersFromSrv(config, seams);
+  return StaticMap(config);
+}
 
-  bool Same(std::vector<std::string> a, std::vector<std::string> b) {
-    if (a.size() != b.size()) return false;
-    std::sort(a.begin(), a.end());
-    std::sort(b.begin(), b.end());
-    if (a == b) return true;
-    std::vector<std::string> x = Resolved(a);
-    std::vector<std::string> y = Resolved(b);
-    std::sort(x.begin(), x.end());
-    std::sort(y.begin(), y.end());
-    return failure_.ok() && x == y;
-  }
-  // What the resolver said, if it failed.
-  const absl::Status& failure() const { return failure_; }
-
- private:
-  std::vector<std::string> Resolved(const std::vector<std::string>& urls) {
-    std::vector<std::string> out;
-    for (const std::string& text : urls) {
-      auto url = ParseUrl(text);
-      if (!url.ok() || url->IsUnix()) {
-        out.push_back(text);
-        continue;
+absl::StatusOr<std::vector<Member>> MembersOf(const UrlsMap& map, const std::string& token) {
+  std::vector<Member> members;
+  for (const auto& [name, urls] : map) {
+    Member member;
+    member.name = name;
+    member.peer_urls = ToStrings(urls);
+    member.id = BootstrapMemberId(member.peer_urls, token);
+    for (const Member& other : members) {
+      if (other.id == member.id) {
+        return Refused(base::StrCat("member exists with identical ID ", base::HexId(member.id), " (\"",
+                                    other.name, "\" and \"", name, "\")"));
       }
-      auto addresses = seams_.resolve(url->Hostname());
-      if (!addresses.ok()) {
-        failure_ = addresses.status();
-        return out;
-      }
-      out.push_back(base::StrCat(url->scheme, "://", absl::StrJoin(*addresses, "|"), ":", url->Port()));
     }
-    return out;
+    members.push_back(std::move(member));
   }
-
-  const BootstrapSeams& seams_;
-  absl::Status failure_;
-};
+  std::sort(members.begin(), members.end(), [](const Member& a, const Member& b) { return a.id < b.id; });
+  return members;
+}
 
 // Those of `urls` that are not in `others`, each with the local name before it.
 std::string Missing(const std::string& name, const Urls& urls, const Urls& others) {
@@ -86,12 +83,12 @@ absl::Status CheckLocalName(const Config& config, const UrlsMap& map) {
       base::StrCat("couldn't find local name \"", config.name, "\" in the initial cluster configuration"));
 }
 
-absl::Status CheckDuplicates(const UrlsMap& map) {
+absl::Status CheckDuplicates(std::string_view what, const UrlsMap& map) {
   std::set<std::string> seen;
   for (const auto& [name, urls] : map) {
     for (const Url& url : urls) {
       if (!seen.insert(url.ToString()).second) {
-        return Refused(base::StrCat("initial cluster ", ToString(map), " has duplicate url"));
+        return Refused(base::StrCat(what, " cluster ", ToString(map), " has duplicate url"));
       }
     }
   }
@@ -129,41 +126,111 @@ const Member* ByName(const std::vector<Member>& members, std::string_view name) 
   return nullptr;
 }
 
-absl::StatusOr<BootstrapResult> StartNew(const Config& config, const BootstrapSeams& seams) {
-  const UrlsMap map = InitialMap(config);
+// A member that already runs elsewhere, or has lost its data, must not start anew under the same ID: it would
+// vote twice in one term.
+absl::Status CheckNotBootstrapped(const Config& config, const std::vector<Member>& members, uint64_t local_id,
+                                  const BootstrapSeams& seams) {
+  const std::vector<std::string> others = OthersUrls(members, config.name);
+  if (others.empty()) return absl::OkStatus();
+  auto remote = seams.fetch_cluster(others, kAskBeforeNew);
+  if (!remote.ok()) return absl::IsCancelled(remote.status()) ? remote.status() : absl::OkStatus();
+  const Member* own = ByName(members, config.name);
+  for (const Member& member : remote->members) {
+    // One that was added again at run time has another ID, and the same URLs.
+    const bool ours = member.id == local_id || member.peer_urls == own->peer_urls;
+    if (ours && !member.client_urls.empty()) {
+      return Refused(base::StrCat(
+          "member ", base::HexId(member.id),
+          " has already been bootstrapped, and its data directory is empty; to get it "
+          "back: `",
+          RecoverCommand(config, remote->members, member.id), "`, which shows how to start it again"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// The members that have registered, each checked against what it must have registered as.
+absl::StatusOr<UrlsMap> ReadEntries(const Config& config,
+                                    const std::vector<DiscoveryService::Entry>& entries) {
+  UrlsMap all;
+  for (const DiscoveryService::Entry& entry : entries) {
+    auto map = ParseInitialCluster(entry.value);
+    if (!map.ok() || map->size() != 1) {
+      return Refused(base::StrCat("discovery: invalid peer URL (", entry.id, " has registered \"",
+                                  entry.value.substr(0, kQuoted), "\")"));
+    }
+    const auto& [name, urls] = *map->begin();
+    const std::string id = base::HexId(BootstrapMemberId(ToStrings(urls), TokenOf(config)));
+    if (id != entry.id) {
+      return Refused(base::StrCat("discovery: member \"", name, "\" has registered as ", entry.id,
+                                  ", but its peer URLs and this token make it ", id,
+                                  ": all members must be given the same discovery URL or token"));
+    }
+    for (const Url& url : urls) {
+      if (!url.IsSecure()) continue;
+      return Refused(base::StrCat("discovery: ", url.ToString(), " of \"", name,
+                                  "\" needs TLS, which is not supported by this version of kvd"));
+    }
+    if (!all.emplace(name, urls).second) {
+      return Refused(base::StrCat("discovery: found duplicate name \"", name, "\""));
+    }
+  }
+  return all;
+}
+
+absl::StatusOr<UrlsMap> Discover(const Config& config, uint64_t local_id, const UrlsMap& self,
+                                 const BootstrapSeams& seams) {
+  std::unique_ptr<DiscoveryService> service = seams.discovery(config);
+  auto entries = JoinDiscovery(*service, base::HexId(local_id), ToString(self), seams.pause);
+  auto map = entries.ok() ? ReadEntries(config, *entries) : absl::StatusOr<UrlsMap>(entries.status());
+  if (map.ok() && map->count(config.name) == 0) {
+    map = Refused(base::StrCat("discovery: \"", config.name, "\" is listed under another name"));
+  }
+  if (!map.ok() && !absl::IsCancelled(map.status())) {
+    return Refused(base::StrCat("failed to join discovery cluster (", map.status().message(), ")"));
+  }
+  return map;
+}
+
+// The checks that need nobody else.
+absl::Status CheckMap(const Config& config, const UrlsMap& map, const BootstrapSeams& seams) {
   if (map.empty()) return Refused("initial cluster unset and no discovery endpoints found");
   if (absl::Status status = CheckLocalName(config, map); !status.ok()) return status;
   if (absl::Status status = CheckAdvertised(config, map, seams); !status.ok()) return status;
-  if (absl::Status status = CheckDuplicates(map); !status.ok()) return status;
-  auto members = InitialMembers(config);
+  return CheckDuplicates("initial", map);
+}
+
+absl::StatusOr<BootstrapResult> StartNew(const Config& config, const BootstrapSeams& seams, DataDir& dir) {
+  auto map = InitialMap(config, seams);
+  if (!map.ok()) return map.status();
+  if (absl::Status status = CheckMap(config, *map, seams); !status.ok()) return status;
+  auto members = MembersOf(*map, TokenOf(config));
   if (!members.ok()) return members.status();
 
   BootstrapResult result;
   result.mode = StartMode::kNew;
   result.name = config.name;
   result.local_id = ByName(*members, config.name)->id;
+  if (config.ShouldDiscover()) {
+    // A registration cannot be taken back, so what else could end the start comes before it.
+    if (absl::Status usable = dir.Prepare(); !usable.ok()) return usable;
+    map = Discover(config, result.local_id, *map, seams);
+    if (!map.ok()) return map.status();
+    if (absl::Status status = CheckDuplicates("discovery", *map); !status.ok()) return status;
+    members = MembersOf(*map, TokenOf(config));
+    if (!members.ok()) return members.status();
+  }
+  if (absl::Status fresh = CheckNotBootstrapped(config, *members, result.local_id, seams); !fresh.ok()) {
+    return fresh;
+  }
   std::vector<uint64_t> ids;
   for (const Member& member : *members) ids.push_back(member.id);
   result.cluster_id = ClusterIdOf(ids);
-
-  // A member that already runs elsewhere, or has lost its data, must not start anew under the same ID: it
-  // would vote twice in one term.
-  if (std::vector<std::string> others = OthersUrls(*members, config.name); !others.empty()) {
-    if (auto remote = seams.fetch_cluster(others, kAskBeforeNew); remote.ok()) {
-      for (const Member& member : remote->members) {
-        // One that was added again at run time has another ID, and the same URLs.
-        const bool ours = member.id == result.local_id || member.peer_urls == ToStrings(map.at(config.name));
-        if (ours && !member.client_urls.empty()) {
-          return Refused(base::StrCat("member ", base::HexId(member.id),
-                                      " has already been bootstrapped, and its data directory is empty; to "
-                                      "get it back: `",
-                                      RecoverCommand(config, remote->members, member.id),
-                                      "`, which shows how to start it again"));
-        }
-      }
-    }
-  }
   result.members = *std::move(members);
+  if (!config.discovery_srv.empty()) {
+    // Every member has numbered the others in its own way, and all must start with the same log.
+    for (Member& member : result.members) member.name.clear();
+  }
   KVD_LOG(kInfo, "starting local member", {"local-member-id", base::HexId(result.local_id)},
           {"cluster-id", base::HexId(result.cluster_id)});
   return result;
@@ -220,12 +287,17 @@ absl::StatusOr<const Member*> FindLocal(const std::vector<Member>& ours, const R
 }
 
 absl::StatusOr<BootstrapResult> Join(const Config& config, const BootstrapSeams& seams) {
-  const UrlsMap map = InitialMap(config);
-  if (absl::Status status = CheckLocalName(config, map); !status.ok()) return status;
-  if (absl::Status status = CheckDuplicates(map); !status.ok()) return status;
-  auto ours = InitialMembers(config);
+  if (config.ShouldDiscover()) {
+    return Refused("discovery URL should not be set when joining existing initial cluster");
+  }
+  auto map = InitialMap(config, seams);
+  if (!map.ok()) return map.status();
+  if (absl::Status status = CheckLocalName(config, *map); !status.ok()) return status;
+  if (absl::Status status = CheckDuplicates("initial", *map); !status.ok()) return status;
+  auto ours = MembersOf(*map, config.initial_cluster_token);
   if (!ours.ok()) return ours.status();
   auto remote = seams.fetch_cluster(OthersUrls(*ours, config.name), kAskBeforeJoin);
+  if (absl::IsCancelled(remote.status())) return remote.status();
   if (!remote.ok()) {
     return absl::Status(
         remote.status().code(),
@@ -261,38 +333,35 @@ absl::StatusOr<BootstrapResult> Join(const Config& config, const BootstrapSeams&
 }  // namespace
 
 absl::StatusOr<std::vector<Member>> InitialMembers(const Config& config) {
-  std::vector<Member> members;
-  for (const auto& [name, urls] : InitialMap(config)) {
-    Member member;
-    member.name = name;
-    member.peer_urls = ToStrings(urls);
-    member.id = BootstrapMemberId(member.peer_urls, config.initial_cluster_token);
-    for (const Member& other : members) {
-      if (other.id == member.id) {
-        return Refused(base::StrCat("member exists with identical ID ", base::HexId(member.id), " (\"",
-                                    other.name, "\" and \"", name, "\")"));
-      }
-    }
-    members.push_back(std::move(member));
-  }
-  std::sort(members.begin(), members.end(), [](const Member& a, const Member& b) { return a.id < b.id; });
-  return members;
+  return MembersOf(StaticMap(config), config.initial_cluster_token);
 }
 
 absl::StatusOr<BootstrapResult> Bootstrap(const Config& config, const BootstrapSeams& seams) {
-  if (absl::Status status = PrepareDataDir(config, *seams.fs); !status.ok()) return status;
   auto have_log = seams.log_exists(config.WalDir());
   if (!have_log.ok()) return have_log.status();
   auto have_backend = seams.fs->Exists(config.BackendDir());
   if (!have_backend.ok()) return have_backend.status();
+  DataDir dir(config, *seams.fs);
   if (*have_log) {
+    if (absl::Status usable = dir.Prepare(); !usable.ok()) return usable;
+    if (config.ShouldDiscover() || !config.discovery_srv.empty()) {
+      KVD_LOG(kInfo, "discovery settings are ignored: the data directory has been initialised",
+              {"data-dir", config.data_dir});
+    }
     BootstrapResult result;
     result.mode = StartMode::kRestart;
     result.name = config.name;
     result.backend_missing = !*have_backend;
     return result;
   }
-  return config.initial_cluster_state == ClusterState::kNew ? StartNew(config, seams) : Join(config, seams);
+  const bool is_new = config.initial_cluster_state == ClusterState::kNew;
+  auto result = is_new ? StartNew(config, seams, dir) : Join(config, seams);
+  // With a discovery service it has been prepared before.
+  if (result.ok() && !config.ShouldDiscover()) {
+    if (absl::Status usable = dir.Prepare(); !usable.ok()) result = usable;
+  }
+  if (!result.ok()) dir.Undo();
+  return result;
 }
 
 absl::Status BackendMissing(const Config& config) {
@@ -340,7 +409,7 @@ absl::Status CheckIdentity(const Config& config, uint64_t local_id, uint64_t clu
     // others.
     bool names_others = false;
     bool knows_one = false;
-    for (const auto& [name, urls] : InitialMap(config)) {
+    for (const auto& [name, urls] : StaticMap(config)) {
       if (name == config.name) continue;
       names_others = true;
       for (const Member& member : members) {

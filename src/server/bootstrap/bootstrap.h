@@ -3,17 +3,20 @@
 //
 // Thread-safety: functions of their arguments; they block on the disk and the network, so they run at the
 // start of the process, before its threads. Errors: kFailedPrecondition and kInvalidArgument carry the one
-// line that the process ends with; kUnavailable and kPermissionDenied those of the file system.
+// line that the process ends with; kUnavailable and kPermissionDenied those of the file system; kCancelled:
+// the process was asked to stop. A start that ends with an error leaves the data directory as it was.
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "net/dns/dns_client.h"
 #include "server/config/config.h"
 #include "server/membership/member.h"
 #include "server/membership/version.h"
@@ -23,6 +26,8 @@ class FileSystem;
 }  // namespace kvd::base
 
 namespace kvd::server {
+
+class DiscoveryService;  // server/bootstrap/discovery.h
 
 enum class StartMode {
   kNew,      // the log starts with one "add" per member; every member starts with the same ones
@@ -36,7 +41,8 @@ struct BootstrapResult {
   // Not with kRestart: the log's metadata has them.
   uint64_t local_id = 0;
   uint64_t cluster_id = 0;
-  // kNew: the members of the new cluster, sorted by ID, the entries' contexts being MemberToJson of each.
+  // kNew: the members of the new cluster, sorted by ID, the entries' contexts being MemberToJson of each. DNS
+  // does not tell their names, which are then empty.
   // kJoin: the members of the running cluster, this one among them. kRestart: empty.
   std::vector<Member> members;
   // kRestart: there is a log and no database. Good only if the log holds every entry from the first on (the
@@ -64,17 +70,37 @@ struct BootstrapSeams {
       fetch_version;
   // The addresses of a host name, sorted.
   std::function<absl::StatusOr<std::vector<std::string>>(const std::string& host)> resolve;
+  // The SRV records of "_service._proto.domain".
+  std::function<absl::StatusOr<std::vector<net::SrvRecord>>(const std::string& name)> services;
+  // The token that the settings name, at its discovery service.
+  std::function<std::unique_ptr<DiscoveryService>(const Config& config)> discovery;
+  std::function<absl::Status(Duration)> pause;
 };
-// The machine's file system, the peers' HTTP, the system's resolver.
-BootstrapSeams SystemBootstrapSeams();
+// The machine's file system, the network, the system's resolver or the DNS servers that the settings name.
+// What waits ends with kCancelled once `interrupt_fd` is readable (-1: never). Borrows the settings.
+absl::StatusOr<BootstrapSeams> SystemBootstrapSeams(const Config& config, int interrupt_fd = -1);
 
 // Makes the data directory usable and decides. REQUIRES: Validate(config).
-absl::StatusOr<BootstrapResult> Bootstrap(const Config& config,
-                                          const BootstrapSeams& seams = SystemBootstrapSeams());
+absl::StatusOr<BootstrapResult> Bootstrap(const Config& config, const BootstrapSeams& seams);
 
-// Creates what is missing of the data directory (mode 0700), checks that it can be written, and warns of what
-// does not belong there. Bootstrap calls it.
-absl::Status PrepareDataDir(const Config& config, base::FileSystem& fs);
+// The directories of a member on the disk. Borrows its arguments.
+class DataDir {
+ public:
+  DataDir(const Config& config, base::FileSystem& fs) : config_(config), fs_(fs) {}
+
+  // Creates what is missing (mode 0700), checks that it can be written, and warns of what does not belong
+  // there. Once.
+  absl::Status Prepare();
+  // Removes what Prepare has created, as long as it is empty.
+  void Undo();
+
+ private:
+  absl::Status Create(const std::string& dir);
+
+  const Config& config_;
+  base::FileSystem& fs_;
+  std::vector<std::string> created_;  // outermost first
+};
 
 // On a restart: whether the log found in the data directory is this member's. `local_id` and `cluster_id` are
 // the log's, `members` those of the database. kFailedPrecondition if the settings say that it is another

@@ -49,23 +49,36 @@ absl::Status CheckEntries(const Config& config, base::FileSystem& fs) {
 
 }  // namespace
 
-absl::Status PrepareDataDir(const Config& config, base::FileSystem& fs) {
-  auto existed = fs.Exists(config.data_dir);
-  if (!existed.ok()) return Annotated("cannot access data directory", existed.status());
-  if (absl::Status status = fs.CreateDirs(config.data_dir); !status.ok()) {
+absl::Status DataDir::Create(const std::string& dir) {
+  auto existed = fs_.Exists(dir);
+  if (!existed.ok()) return existed.status();
+  if (!*existed) created_.push_back(dir);
+  return fs_.CreateDirs(dir);
+}
+
+absl::Status DataDir::Prepare() {
+  if (absl::Status status = Create(config_.data_dir); !status.ok()) {
     return Annotated("cannot access data directory", status);
   }
-  if (absl::Status status = CheckEntries(config, fs); !status.ok()) return status;
-  if (*existed && &fs == &base::PosixFileSystem()) WarnOfPermissions(config.data_dir);
-  for (const std::string& dir : {config.MemberDir(), config.SnapDir()}) {
-    if (absl::Status status = fs.CreateDirs(dir); !status.ok()) {
+  if (absl::Status status = CheckEntries(config_, fs_); !status.ok()) return status;
+  if (created_.empty() && &fs_ == &base::PosixFileSystem()) WarnOfPermissions(config_.data_dir);
+  for (const std::string& dir : {config_.MemberDir(), config_.SnapDir()}) {
+    if (absl::Status status = Create(dir); !status.ok()) {
       return Annotated("cannot access member directory", status);
     }
   }
-  if (absl::Status status = CheckWritable(fs, config.MemberDir()); !status.ok()) {
+  if (absl::Status status = CheckWritable(fs_, config_.MemberDir()); !status.ok()) {
     return Annotated("cannot write to member directory", status);
   }
   return absl::OkStatus();
+}
+
+void DataDir::Undo() {
+  for (auto dir = created_.rbegin(); dir != created_.rend(); ++dir) {
+    // Remove takes only what is empty, and a file in the place of a directory is not ours.
+    if (absl::Status removed = fs_.Remove(*dir); !removed.ok()) break;
+  }
+  created_.clear();
 }
 
 }  // namespace kvd::server

@@ -8,8 +8,9 @@
 
 #include "base/file_system.h"
 #include "base/strings.h"
-#include "net/peer/http_client.h"
+#include "net/startup/blocking_loop.h"
 #include "server/bootstrap/bootstrap.h"
+#include "server/bootstrap/discovery.h"
 #include "wal/wal.h"
 
 namespace kvd::server {
@@ -31,10 +32,23 @@ absl::StatusOr<RemoteCluster> ReadCluster(const net::PeerResponse& response) {
   return RemoteCluster{*cluster_id, *std::move(members)};
 }
 
-absl::StatusOr<RemoteCluster> FetchCluster(const std::vector<std::string>& peer_urls, Duration timeout) {
+absl::StatusOr<net::PeerResponse> Get(net::BlockingLoop& loop, const std::string& url,
+                                      const std::string& path, Duration timeout) {
+  net::PeerRequest request;
+  request.path = path;
+  auto response = loop.Http(url, request, Within(timeout));
+  if (response.ok() && response->status != 200) {
+    return absl::UnavailableError(base::StrCat(path, ": HTTP status ", response->status));
+  }
+  return response;
+}
+
+absl::StatusOr<RemoteCluster> FetchCluster(net::BlockingLoop& loop, const std::vector<std::string>& peer_urls,
+                                           Duration timeout) {
   absl::Status last = absl::UnavailableError("there is no other member to ask");
   for (const std::string& url : peer_urls) {
-    auto response = net::HttpGetFromAny({url}, "/members", Within(timeout));
+    auto response = Get(loop, url, "/members", timeout);
+    if (absl::IsCancelled(response.status())) return response.status();
     auto cluster = response.ok() ? ReadCluster(*response) : absl::StatusOr<RemoteCluster>(response.status());
     if (cluster.ok()) return cluster;
     last = absl::UnavailableError(base::StrCat(url, ": ", cluster.status().message()));
@@ -42,16 +56,26 @@ absl::StatusOr<RemoteCluster> FetchCluster(const std::vector<std::string>& peer_
   return last;
 }
 
-absl::StatusOr<std::optional<Version>> FetchVersion(const std::vector<std::string>& peer_urls,
-                                                    Duration timeout) {
-  auto response = net::HttpGetFromAny(peer_urls, "/version", Within(timeout));
-  if (!response.ok()) return response.status();
-  auto reply = VersionReplyFromJson(response->body);
+absl::StatusOr<std::optional<Version>> ReadVersion(const net::PeerResponse& response) {
+  auto reply = VersionReplyFromJson(response.body);
   if (!reply.ok()) return reply.status();
   if (reply->cluster == "not_decided") return std::nullopt;
   auto version = ParseVersion(reply->cluster);
   if (!version.ok()) return version.status();
   return *version;
+}
+
+absl::StatusOr<std::optional<Version>> FetchVersion(net::BlockingLoop& loop,
+                                                    const std::vector<std::string>& peer_urls,
+                                                    Duration timeout) {
+  absl::Status last = absl::UnavailableError("there is no URL to ask");
+  for (const std::string& url : peer_urls) {
+    auto response = Get(loop, url, "/version", timeout);
+    if (response.ok()) return ReadVersion(*response);
+    if (absl::IsCancelled(response.status())) return response.status();
+    last = absl::Status(response.status().code(), base::StrCat(url, ": ", response.status().message()));
+  }
+  return last;
 }
 
 absl::StatusOr<std::vector<std::string>> ResolveHost(const std::string& host) {
@@ -76,13 +100,30 @@ absl::StatusOr<std::vector<std::string>> ResolveHost(const std::string& host) {
 
 }  // namespace
 
-BootstrapSeams SystemBootstrapSeams() {
+absl::StatusOr<BootstrapSeams> SystemBootstrapSeams(const Config& config, int interrupt_fd) {
+  auto dns = net::DnsClient::Create({config.discovery_dns_servers, interrupt_fd});
+  if (!dns.ok()) {
+    return absl::Status(dns.status().code(),
+                        base::StrCat("--discovery-dns-servers: ", dns.status().message()));
+  }
+  std::shared_ptr<net::DnsClient> resolver = *std::move(dns);
+  auto loop = std::make_shared<net::BlockingLoop>(interrupt_fd);
   BootstrapSeams seams;
   seams.fs = &base::PosixFileSystem();
   seams.log_exists = [](const std::string& dir) { return wal::Wal::Exists(base::PosixFileSystem(), dir); };
-  seams.fetch_cluster = FetchCluster;
-  seams.fetch_version = FetchVersion;
+  seams.fetch_cluster = [loop](const std::vector<std::string>& urls, Duration timeout) {
+    return FetchCluster(*loop, urls, timeout);
+  };
+  seams.fetch_version = [loop](const std::vector<std::string>& urls, Duration timeout) {
+    return FetchVersion(*loop, urls, timeout);
+  };
   seams.resolve = ResolveHost;
+  if (!config.discovery_dns_servers.empty()) {
+    seams.resolve = [resolver](const std::string& host) { return resolver->Addresses(host); };
+  }
+  seams.services = [resolver](const std::string& name) { return resolver->Services(name); };
+  seams.discovery = [loop](const Config& settings) { return NewDiscoveryService(settings, *loop); };
+  seams.pause = [loop](Duration time) { return loop->Pause(time); };
   return seams;
 }
 

@@ -121,31 +121,6 @@ absl::Status CheckTlsVersions(const Config& config) {
   return absl::OkStatus();
 }
 
-absl::Status CheckBootstrap(const Config& config) {
-  int ways = 0;
-  for (bool given : {!config.initial_cluster.empty(), !config.discovery_srv.empty(),
-                     !config.discovery.endpoints.empty()}) {
-    ways += given ? 1 : 0;
-  }
-  if (ways > 1) {
-    return Invalid(
-        "multiple discovery or bootstrap flags are set. Choose one of \"initial-cluster\", "
-        "\"discovery-endpoints\" or "
-        "\"discovery-srv\"");
-  }
-  if (config.discovery.token.empty() != config.discovery.endpoints.empty()) {
-    return Invalid("both --discovery-token and --discovery-endpoints must be set");
-  }
-  for (const std::string& endpoint : config.discovery.endpoints) {
-    if (endpoint.empty()) return Invalid("--discovery-endpoints must not contain empty endpoints");
-  }
-  auto members = ParseInitialCluster(config.initial_cluster);
-  if (!members.ok()) {
-    return Invalid(base::StrCat("--initial-cluster: ", members.status().message()));
-  }
-  return absl::OkStatus();
-}
-
 absl::Status CheckLimits(const Config& config) {
   if (config.features.lease_checkpoint_persist && !config.features.lease_checkpoint) {
     return Invalid(
@@ -425,7 +400,7 @@ absl::Status Validate(const Config& config) {
   for (const auto& [flag, urls] : listen) status.Update(CheckListen(flag, *urls));
   status.Update(CheckAdvertised("initial-advertise-peer-urls", config.advertise_peer_urls));
   status.Update(CheckAdvertised("advertise-client-urls", config.advertise_client_urls));
-  status.Update(CheckBootstrap(config));
+  status.Update(config_internal::CheckBootstrap(config));
   if (status.ok()) status = CheckTimes(config);
   if (config.advertise_client_urls.empty()) {
     status.Update(Invalid("--advertise-client-urls is required when --listen-client-urls is set explicitly"));

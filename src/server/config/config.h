@@ -126,9 +126,13 @@ struct Config {
   bool pre_vote = true;
   int64_t max_learners = 1;
   bool auto_promote_learners = false;
-  DiscoveryConfig discovery;
-  std::string discovery_srv, discovery_srv_name;
-  std::string auto_compaction_mode = "periodic";  // or "revision"
+  DiscoveryConfig discovery;                       // through etcd's v3 keys
+  std::string discovery_url;                       // through the v2 protocol: "http://host:port/…/token"
+  std::string discovery_proxy;                     // HTTP proxy towards it; "host:port" or a URL
+  std::string discovery_srv, discovery_srv_name;   // through DNS
+  std::vector<std::string> discovery_dns_servers;  // "address:port", instead of those in /etc/resolv.conf
+  bool enable_discovery_service = false;           // this member serves GET /new and its tokens
+  std::string auto_compaction_mode = "periodic";   // or "revision"
   std::string auto_compaction_retention = "0";
   Duration auto_compaction_period{0};     // periodic mode; 0: off
   int64_t auto_compaction_revisions = 0;  // revision mode; 0: off
@@ -182,6 +186,9 @@ struct Config {
   // --- unsafe
   bool force_new_cluster = false;
   bool unsafe_no_fsync = false;
+
+  // Whether a new cluster's members are found through a discovery service.
+  bool ShouldDiscover() const { return !discovery_url.empty() || !discovery.endpoints.empty(); }
 
   // Where things are.
   std::string WalDir() const;      // --wal-dir or <data_dir>/member/wal

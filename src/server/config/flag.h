@@ -108,6 +108,9 @@ Draft NewDraft();
 // What is derived from other settings: the default data directory and cluster, feature gates, the retention
 // of compaction, the rotation of logs. Errors: kInvalidArgument.
 absl::Status Finish(Draft& draft, const Surroundings& surroundings, std::vector<Notice>& warnings);
+// Which ways to the first members are asked for, and whether what each needs is there. Errors:
+// kInvalidArgument with etcd's text, where etcd has one.
+absl::Status CheckBootstrap(const Config& config);
 // Reads a configuration file's text into `draft`. Unknown keys go to `warnings`, the keys seen to `seen`.
 absl::Status ReadConfigText(std::string_view text, Draft& draft, std::map<std::string, std::string>& seen,
                             std::vector<Notice>& warnings);

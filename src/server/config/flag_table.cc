@@ -61,18 +61,12 @@ absl::Status SetProxy(Draft&, std::string_view value) {
   return absl::InvalidArgumentError("the v2 proxy is not there any more; only \"off\" is accepted");
 }
 absl::Status SetFallback(Draft&, std::string_view value) {
-  if (value == "exit") return absl::OkStatus();
+  if (value == "exit" || value.empty()) return absl::OkStatus();
   if (value == "proxy") {
     return absl::InvalidArgumentError(
         "v2 proxy is deprecated, and --discovery-fallback can't be configured as \"proxy\"");
   }
   return absl::InvalidArgumentError("invalid value; possible values are exit");
-}
-absl::Status SetDiscovery(Draft&, std::string_view value) {
-  if (value.empty()) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      "v2 discovery is not there any more; use --discovery-token and --discovery-endpoints, or "
-      "--initial-cluster");
 }
 std::string GetNothing(const Draft&) {
   return "";
@@ -161,37 +155,47 @@ std::vector<Flag> ClusteringFlags() {
        "What automatic compaction keeps: hours or a duration, or revisions; 0: off.", ""},
       {"auto-compaction-mode", kClustering, FIELD(StringField, auto_compaction_mode), kActive,
        "How auto-compaction-retention counts: periodic or revision.", ""},
-      {"discovery-endpoints", kClustering, FIELD(ListField, discovery.endpoints), kRefused,
-       "Endpoints of the discovery service.", ""},
-      {"discovery-token", kClustering, FIELD(StringField, discovery.token), kRefused,
-       "The cluster's token at the discovery service.", ""},
-      {"discovery-dial-timeout", kClustering, FIELD(DurationField, discovery.dial_timeout), kKept,
+      {"discovery-endpoints", kClustering, FIELD(ListField, discovery.endpoints), kActive,
+       "Members of the etcd or kvd cluster that the first members are found through.", ""},
+      {"discovery-token", kClustering, FIELD(StringField, discovery.token), kActive,
+       "The new cluster's token there; its size is a key of that cluster.", ""},
+      {"discovery-dial-timeout", kClustering, FIELD(DurationField, discovery.dial_timeout), kActive,
        "Dial timeout towards the discovery service.", ""},
-      {"discovery-request-timeout", kClustering, FIELD(DurationField, discovery.request_timeout), kKept,
+      {"discovery-request-timeout", kClustering, FIELD(DurationField, discovery.request_timeout), kActive,
        "Timeout of a request to the discovery service.", ""},
-      {"discovery-keepalive-time", kClustering, FIELD(DurationField, discovery.keepalive_time), kKept,
+      {"discovery-keepalive-time", kClustering, FIELD(DurationField, discovery.keepalive_time), kActive,
        "Keepalive time towards the discovery service.", ""},
-      {"discovery-keepalive-timeout", kClustering, FIELD(DurationField, discovery.keepalive_timeout), kKept,
+      {"discovery-keepalive-timeout", kClustering, FIELD(DurationField, discovery.keepalive_timeout), kActive,
        "Keepalive timeout towards the discovery service.", ""},
-      {"discovery-insecure-transport", kClustering, FIELD(BoolField, discovery.insecure_transport), kKept,
+      {"discovery-insecure-transport", kClustering, FIELD(BoolField, discovery.insecure_transport), kRefused,
        "Reach the discovery service without TLS.", ""},
       {"discovery-insecure-skip-tls-verify", kClustering,
-       FIELD(BoolField, discovery.insecure_skip_tls_verify), kKept,
+       FIELD(BoolField, discovery.insecure_skip_tls_verify), kRefused,
        "Do not verify the discovery service's certificate.", ""},
-      {"discovery-cert", kClustering, FIELD(StringField, discovery.cert), kKept,
+      {"discovery-cert", kClustering, FIELD(StringField, discovery.cert), kRefused,
        "Client certificate for the discovery service.", ""},
-      {"discovery-key", kClustering, FIELD(StringField, discovery.key), kKept,
+      {"discovery-key", kClustering, FIELD(StringField, discovery.key), kRefused,
        "Key of the client certificate for the discovery service.", ""},
-      {"discovery-cacert", kClustering, FIELD(StringField, discovery.cacert), kKept,
+      {"discovery-cacert", kClustering, FIELD(StringField, discovery.cacert), kRefused,
        "Authority that the discovery service's certificate is verified with.", ""},
-      {"discovery-user", kClustering, FIELD(StringField, discovery.user), kKept,
+      {"discovery-user", kClustering, FIELD(StringField, discovery.user), kActive,
        "User, or user:password, at the discovery service.", ""},
-      {"discovery-password", kClustering, FIELD(StringField, discovery.password), kKept,
+      {"discovery-password", kClustering, FIELD(StringField, discovery.password), kActive,
        "Password at the discovery service.", ""},
-      {"discovery-srv", kClustering, FIELD(StringField, discovery_srv), kRefused,
+      {"discovery", kClustering, FIELD(StringField, discovery_url), kActive,
+       "URL of a token at a discovery service (v2 protocol) that the first members are found through.", ""},
+      {"discovery-proxy", kClustering, FIELD(StringField, discovery_proxy), kActive,
+       "HTTP proxy towards the service of --discovery.", ""},
+      {"discovery-fallback", kClustering, CustomField{SetFallback, GetNothing}, kActive,
+       "What a member does that the discovered cluster has no room for: only \"exit\" is known.", ""},
+      {"discovery-srv", kClustering, FIELD(StringField, discovery_srv), kActive,
        "DNS domain whose SRV records name the members.", ""},
-      {"discovery-srv-name", kClustering, FIELD(StringField, discovery_srv_name), kRefused,
+      {"discovery-srv-name", kClustering, FIELD(StringField, discovery_srv_name), kActive,
        "Suffix of the SRV records' service name.", ""},
+      {"discovery-dns-servers", kClustering, FIELD(ListField, discovery_dns_servers), kActive,
+       "DNS servers for --discovery-srv, address or address:port; empty: those of resolv.conf.", ""},
+      {"enable-discovery-service", kClustering, FIELD(BoolField, enable_discovery_service), kActive,
+       "Answer GET /new?size=N with a URL for --discovery, so that new clusters start through this one.", ""},
   };
 }
 
@@ -369,9 +373,6 @@ std::vector<Flag> GoneFlags() {
   constexpr std::string_view kLogLevel = "use --log-level";
   std::vector<Flag> flags = {
       {"proxy", kHistory, CustomField{SetProxy, GetNothing}, kIgnored, kNoV2, ""},
-      {"discovery", kHistory, CustomField{SetDiscovery, GetNothing}, kIgnored, "v2 discovery is gone", ""},
-      {"discovery-fallback", kHistory, CustomField{SetFallback, GetNothing}, kIgnored, kNothing, ""},
-      {"discovery-proxy", kHistory, OddField{false}, kIgnored, "v2 discovery is gone", ""},
       {"enable-v2", kHistory, OddField{true}, kIgnored, kNoV2, ""},
       {"experimental-enable-v2v3", kHistory, OddField{false}, kIgnored, kNoV2, ""},
       {"v2-deprecation", kHistory, OddField{false}, kIgnored, kNoV2, ""},

@@ -226,8 +226,9 @@ bool Parser::ReadFile(const std::string& path) {
 }
 
 void Parser::DropDefaults() {
-  const bool other_bootstrap =
-      Given("discovery-srv") || Given("discovery-srv-name") || Given("discovery-endpoints");
+  const Config& config = draft_.config;
+  const bool other_bootstrap = config.ShouldDiscover() || !config.discovery_srv.empty() ||
+                               !config.discovery_srv_name.empty() || !config.discovery.token.empty();
   if (other_bootstrap && !Given("initial-cluster")) draft_.config.initial_cluster.clear();
 }
 
@@ -245,6 +246,8 @@ bool Parser::RefuseOrReport() {
     std::string_view reason = "not supported by this version of kvd";
     if (flag.group == config_internal::FlagGroup::kSecurity) {
       reason = "TLS is not supported by this version of kvd, which refuses to serve in plaintext instead";
+    } else if (absl::StartsWith(base::ToAbsl(flag.name), "discovery-")) {
+      reason = "TLS towards the discovery service is not supported by this version of kvd";
     }
     return Stop(Failed(base::StrCat("--", flag.name, ": ", reason)));
   }
@@ -267,6 +270,14 @@ bool Parser::RefuseOrReport() {
       if (!url.IsSecure()) continue;
       return Stop(Failed(base::StrCat("--", name, ": ", url.ToString(),
                                       " needs TLS, which is not supported by this version of kvd")));
+    }
+  }
+  const auto members = ParseInitialCluster(config.initial_cluster);  // validated
+  for (const auto& [member, urls] : *members) {
+    for (const Url& url : urls) {
+      if (!url.IsSecure()) continue;
+      return Stop(Failed(base::StrCat("--initial-cluster: ", url.ToString(), " of \"", member,
+                                      "\" needs TLS, which is not supported by this version of kvd")));
     }
   }
   return true;

@@ -120,7 +120,10 @@ absl::StatusOr<UrlsMap> ParseInitialCluster(std::string_view text) {
     size_t equal = entry.find('=');
     std::string name(entry.substr(0, equal));
     if (name.empty()) continue;
-    texts[name].emplace_back(equal == std::string_view::npos ? std::string_view() : entry.substr(equal + 1));
+    if (equal == std::string_view::npos || equal + 1 == entry.size()) {
+      return absl::InvalidArgumentError(base::StrCat("empty URL given for \"", name, "\""));
+    }
+    texts[name].emplace_back(entry.substr(equal + 1));
   }
   UrlsMap map;
   for (const auto& [name, list] : texts) {

@@ -2,6 +2,7 @@
 
 #include <signal.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -23,6 +24,7 @@
 #include "server/bootstrap/bootstrap.h"
 #include "server/bootstrap/recovery.h"
 #include "server/config/sd_notify.h"
+#include "server/http/discovery_service.h"
 #include "server/http/http_endpoints.h"
 #include "server/member/node_metrics.h"
 #include "server/metrics/metrics.h"
@@ -105,6 +107,15 @@ net::FrontDoorOptions DoorOptionsOf(const Config& config) {
   return door;
 }
 
+// Where other machines reach this member's HTTP.
+std::string DiscoveryBaseUrl(const Config& config) {
+  const bool split = !config.listen_client_http_urls.empty();
+  for (const Url& url : split ? config.listen_client_http_urls : config.advertise_client_urls) {
+    if (!url.IsUnix()) return url.ToString();
+  }
+  return ToStrings(config.advertise_client_urls).front();
+}
+
 absl::Status InitLoggingFrom(const Config& config) {
   base::LogOptions log;
   base::ParseLogLevel(config.log_level, &log.level);
@@ -120,7 +131,9 @@ absl::Status InitLoggingFrom(const Config& config) {
 
 class MemberProcess {
  public:
-  explicit MemberProcess(const Config& config) : config_(config), fs_(base::PosixFileSystem()) {}
+  // Reading `stop_fd` becoming possible ends a start that waits for other members or a discovery service.
+  MemberProcess(const Config& config, int stop_fd)
+      : config_(config), stop_fd_(stop_fd), fs_(base::PosixFileSystem()) {}
 
   absl::Status Start();
   void Stop();
@@ -137,6 +150,7 @@ class MemberProcess {
   void Serve();
 
   const Config& config_;
+  const int stop_fd_;
   base::FileSystem& fs_;
   Threads threads_;
   net::IoThreads peer_io_{1, "peer"};
@@ -148,24 +162,27 @@ class MemberProcess {
   std::unique_ptr<net::FrontDoor> metrics_door_;
   std::unique_ptr<Services> services_;
   std::unique_ptr<HttpEndpoints> http_;
-  std::shared_ptr<AutoCompactor> compactor_;  // null: off
+  std::unique_ptr<DiscoveryEndpoints> discovery_;  // null: off
+  std::shared_ptr<AutoCompactor> compactor_;       // null: off
   std::once_flag failing_;
   std::atomic<bool> failed_{false};
 };
 
 // How to start. What the disk says comes before what the peers say: a part of the data may be lost.
 absl::StatusOr<BootstrapResult> MemberProcess::Decide() {
+  absl::StatusOr<BootstrapSeams> seams = SystemBootstrapSeams(config_, stop_fd_);
+  if (!seams.ok()) return seams.status();
   disk_ = std::make_unique<MemberDisk>(DiskOptionsOf(config_), fs_, threads_.background);
   if (!config_.force_new_cluster) {
     if (absl::Status whole = disk_->CheckLogNotLost(); !whole.ok()) return WithAdvice(whole);
-    return Bootstrap(config_);
+    return Bootstrap(config_, *seams);
   }
   absl::StatusOr<bool> has_log = disk_->HasLog();
   if (!has_log.ok()) return has_log.status();
   absl::StatusOr<bool> has_state = *has_log ? true : disk_->HasState();
   if (!has_state.ok()) return has_state.status();
-  if (!*has_state) return Bootstrap(config_);
-  if (absl::Status usable = PrepareDataDir(config_, fs_); !usable.ok()) return usable;
+  if (!*has_state) return Bootstrap(config_, *seams);
+  if (absl::Status usable = DataDir(config_, fs_).Prepare(); !usable.ok()) return usable;
   BootstrapResult restart;
   restart.mode = StartMode::kRestart;
   restart.name = config_.name;
@@ -278,6 +295,10 @@ absl::Status MemberProcess::Start() {
   http_ = std::make_unique<HttpEndpoints>(*node_);
   http_->Register(*door_);
   http_->RegisterHealth(*metrics_door_);
+  if (config_.enable_discovery_service) {
+    discovery_ = std::make_unique<DiscoveryEndpoints>(*node_, DiscoveryBaseUrl(config_));
+    discovery_->Register(*door_);
+  }
   for (net::FrontDoor* door : {door_.get(), metrics_door_.get()}) {
     RegisterMetrics(*door, {CollectProcessMetrics, CollectVersionMetrics,
                             [node = node_.get()](MetricSink& sink) { CollectNodeMetrics(*node, sink); }});
@@ -330,6 +351,7 @@ void MemberProcess::Stop() {
   metrics_door_.reset();
   peer_io_.Stop();
   client_io_.Stop();
+  discovery_.reset();
   http_.reset();
   services_.reset();
   node_.reset();
@@ -359,10 +381,11 @@ int RunMember(const ParseResult& parsed, int* signal_out) {
   for (const Notice& notice : parsed.warnings) KVD_LOG(kWarn, notice.message);
 
   absl::Status started = CheckFileDescriptorLimit();
-  auto process = std::make_unique<MemberProcess>(config);
+  const int stop_fd = signalfd(-1, &signals, SFD_CLOEXEC);  // for waiting only: sigwait takes the signal
+  auto process = std::make_unique<MemberProcess>(config, stop_fd);
   if (started.ok()) started = process->Start();
   int code = 0;
-  if (started.ok()) {
+  if (started.ok() || absl::IsCancelled(started)) {
     int received = 0;
     sigwait(&signals, &received);
     if (received != kInternalStop) {
@@ -376,6 +399,7 @@ int RunMember(const ParseResult& parsed, int* signal_out) {
   }
   process->Stop();
   process.reset();
+  if (stop_fd >= 0) close(stop_fd);
   KVD_LOG(kInfo, "closed kvd server");
   base::FlushLogging();
   return code;

@@ -1,5 +1,5 @@
 // The little JSON that members write about themselves, byte for byte as Go's encoder writes it, and a reader
-// for what other members and tools send. Private to server/membership.
+// for what other members, services and tools send. For this room only.
 //
 // Thread-safety: functions of their arguments.
 #pragma once

@@ -1,12 +1,14 @@
 #include "server/bootstrap/bootstrap.h"
 
 #include <map>
+#include <memory>
 #include <string>
 
 #include "base/log.h"
 #include "base/mem_file_system.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "server/bootstrap/discovery.h"
 #include "server/bootstrap/recovery.h"
 
 namespace kvd::server {
@@ -41,12 +43,56 @@ class BootstrapTest : public testing::Test {
       if (it == hosts_.end()) return absl::UnavailableError("no such host " + host);
       return std::vector<std::string>{it->second};
     };
+    seams_.services = [this](const std::string& name) -> absl::StatusOr<std::vector<net::SrvRecord>> {
+      auto it = services_.find(name);
+      if (it == services_.end()) return absl::NotFoundError("lookup " + name + ": no such host");
+      return it->second;
+    };
+    seams_.discovery = [this](const Config&) { return std::make_unique<Registry>(entries_); };
+    seams_.pause = [](Duration) { return absl::CancelledError("interrupted"); };
     hosts_ = {{"10.0.0.1", "10.0.0.1"},
               {"10.0.0.2", "10.0.0.2"},
               {"10.0.0.3", "10.0.0.3"},
               {"one.example", "10.0.0.1"}};
   }
 
+  // A discovery service where everybody has registered.
+  class Registry final : public DiscoveryService {
+   public:
+    explicit Registry(std::vector<Entry> entries) : entries_(std::move(entries)) {}
+    std::string Name() const override { return "http://d.example/token"; }
+    bool Reclaims() const override { return true; }
+    absl::StatusOr<std::string> Size() override { return std::to_string(entries_.size()); }
+    absl::StatusOr<Listing> List() override { return Listing{entries_, 9}; }
+    absl::Status Register(const std::string& id, const std::string& value) override {
+      for (const Entry& entry : entries_) {
+        if (entry.id == id && entry.value == value) return absl::AlreadyExistsError(id);
+      }
+      return absl::InternalError("the test expects another member: " + id + " " + value);
+    }
+    absl::Status AwaitChange(uint64_t) override { return absl::InternalError("everybody is there"); }
+
+   private:
+    const std::vector<Entry> entries_;
+  };
+
+  // m1 with the other two, each as it registers.
+  Config Discovering() {
+    Config config = Settings("m1", "http://10.0.0.1:2380", "");
+    config.discovery_url = "http://d.example/token";
+    for (const char* member :
+         {"m2=http://10.0.0.2:2380", "m1=http://10.0.0.1:2380", "m3=http://10.0.0.3:2380"}) {
+      const std::string text = member;
+      entries_.push_back({base::HexId(BootstrapMemberId({text.substr(3)}, config.discovery_url)), text,
+                          entries_.size() + 1});
+    }
+    return config;
+  }
+  Config FromDns(const std::string& name = "m1", const std::string& advertise = "http://10.0.0.1:2380") {
+    Config config = Settings(name, advertise, "");
+    config.discovery_srv = "example.com";
+    return config;
+  }
   static Config Settings(const std::string& name, const std::string& advertise, const std::string& cluster,
                          ClusterState state = ClusterState::kNew) {
     Config config = DefaultConfig();
@@ -80,6 +126,8 @@ class BootstrapTest : public testing::Test {
   std::map<std::string, std::optional<Version>> versions_;
   std::map<std::string, std::string> hosts_;
   std::vector<std::string> asked_;
+  std::map<std::string, std::vector<net::SrvRecord>> services_;
+  std::vector<DiscoveryService::Entry> entries_;
 };
 
 TEST_F(BootstrapTest, ADefaultMemberHasEtcdsIds) {
@@ -219,6 +267,143 @@ TEST_F(BootstrapTest, ADataDirectoryThatCannotBeUsedIsNamed) {
   });
   EXPECT_EQ(Failure(First()),
             "cannot write to member directory: open /data/member/.touch: permission denied");
+}
+
+TEST_F(BootstrapTest, AStartThatFailsLeavesTheDiskAsItWas) {
+  EXPECT_NE(Failure(Settings("m4", "http://10.0.0.1:2380", kThree)), "it started");
+  EXPECT_NE(Failure(First(ClusterState::kExisting)), "it started");
+  Config config = Discovering();
+  entries_[0].value = "rubbish";
+  EXPECT_NE(Failure(config), "it started");
+  EXPECT_FALSE(*fs_.Exists("/data"));
+}
+
+// --- DNS.
+
+TEST_F(BootstrapTest, SrvRecordsNameTheMembers) {
+  services_["_etcd-server._tcp.example.com"] = {
+      {"one.example", 2380, 0, 0}, {"10.0.0.2", 2380, 0, 0}, {"10.0.0.3", 2380, 1, 0}};
+  auto result = Bootstrap(FromDns(), seams_);
+  ASSERT_TRUE(result.ok()) << result.status();
+  ASSERT_EQ(result->members.size(), 3u);
+  std::vector<std::string> urls;
+  for (const Member& member : result->members) {
+    urls.push_back(member.peer_urls.at(0));
+    EXPECT_TRUE(member.name.empty());  // each member numbers the others in its own way
+  }
+  EXPECT_THAT(urls, testing::UnorderedElementsAre("http://one.example:2380", "http://10.0.0.2:2380",
+                                                  "http://10.0.0.3:2380"));
+  EXPECT_EQ(result->local_id, BootstrapMemberId({"http://one.example:2380"}, "etcd-cluster"));
+  auto second = Bootstrap(FromDns("0", "http://10.0.0.2:2380"), seams_);
+  ASSERT_TRUE(second.ok()) << second.status();
+  EXPECT_EQ(second->cluster_id, result->cluster_id);
+  EXPECT_EQ(second->members, result->members);
+}
+
+TEST_F(BootstrapTest, TheServiceNameHasASuffix) {
+  services_["_etcd-server-blue._tcp.example.com"] = {{"10.0.0.1", 2380, 0, 0}};
+  Config config = FromDns();
+  EXPECT_THAT(Failure(config), HasSubstr("error querying DNS SRV records for _etcd-server-ssl lookup "
+                                         "_etcd-server-ssl._tcp.example.com: no such host; error querying"));
+  config.discovery_srv_name = "blue";
+  EXPECT_TRUE(Bootstrap(config, seams_).ok());
+}
+
+TEST_F(BootstrapTest, RecordsThatDoNotFitAreRefused) {
+  services_["_etcd-server._tcp.example.com"] = {{"10.0.0.2", 2380, 0, 0}, {"10.0.0.1", 9, 0, 0}};
+  EXPECT_EQ(Failure(FromDns()),
+            "error setting up initial cluster: cannot find local etcd member \"m1\" in SRV records: none has "
+            "the host and port of http://10.0.0.1:2380");
+  services_["_etcd-server._tcp.example.com"].push_back({"nobody.example", 2380, 0, 0});
+  EXPECT_THAT(Failure(FromDns()), HasSubstr("in SRV records (no such host nobody.example)"));
+  services_.clear();
+  services_["_etcd-server-ssl._tcp.example.com"] = {{"10.0.0.1", 2380, 0, 0}};
+  EXPECT_THAT(Failure(FromDns()),
+              HasSubstr("in SRV records (bootstrap at https://10.0.0.1:2380 from DNS for etcd-server-ssl has "
+                        "scheme mismatch with expected peer http://10.0.0.1:2380)"));
+  services_["_etcd-server._tcp.example.com"] = {{"10.0.0.1", 2380, 0, 0}};
+  services_["_etcd-server-ssl._tcp.example.com"] = {{"10.0.0.2", 2380, 0, 0}};
+  EXPECT_THAT(Failure(FromDns()), HasSubstr("https://10.0.0.2:2380 from DNS for etcd-server-ssl needs TLS"));
+}
+
+TEST_F(BootstrapTest, JoiningThroughDnsMatchesByUrls) {
+  services_["_etcd-server._tcp.example.com"] = {
+      {"one.example", 2380, 0, 0}, {"10.0.0.2", 2380, 0, 0}, {"10.0.0.3", 2380, 0, 0}};
+  Config config = FromDns();
+  config.initial_cluster_state = ClusterState::kExisting;
+  remote_ = Running();
+  versions_ = {{"http://10.0.0.2:2380", Version{3, 6, 0}}};
+  auto result = Bootstrap(config, seams_);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->mode, StartMode::kJoin);
+  EXPECT_EQ(result->local_id, 101u);
+}
+
+// --- Discovery.
+
+TEST_F(BootstrapTest, DiscoveredMembersFormTheCluster) {
+  auto result = Bootstrap(Discovering(), seams_);
+  ASSERT_TRUE(result.ok()) << result.status();
+  ASSERT_EQ(result->members.size(), 3u);
+  EXPECT_EQ(result->local_id, BootstrapMemberId({"http://10.0.0.1:2380"}, "http://d.example/token"));
+  EXPECT_THAT(asked_, ElementsAre("http://10.0.0.2:2380", "http://10.0.0.3:2380"));
+  EXPECT_TRUE(*fs_.Exists("/data/member/snap"));
+}
+
+TEST_F(BootstrapTest, WhatOthersHaveRegisteredIsChecked) {
+  const struct {
+    const char* value;
+    const char* error;
+  } kCases[] = {
+      {"", "discovery: invalid peer URL"},
+      {"m2", "discovery: invalid peer URL"},
+      {"m2=ftp://10.0.0.2:1", "discovery: invalid peer URL"},
+      {"m2=http://10.0.0.2:2380,m4=http://10.0.0.4:2380", "discovery: invalid peer URL"},
+      {"m2=http://10.0.0.9:2380", "discovery: member \"m2\" has registered as"},
+      {"m1=http://10.0.0.2:2380", "discovery: found duplicate name \"m1\""},
+  };
+  const Config config = Discovering();
+  for (const auto& [value, error] : kCases) {
+    entries_[0].value = value;
+    EXPECT_THAT(Failure(config), HasSubstr(std::string("failed to join discovery cluster (") + error))
+        << value;
+  }
+  entries_[0] = {base::HexId(BootstrapMemberId({"https://10.0.0.2:2380"}, config.discovery_url)),
+                 "m2=https://10.0.0.2:2380", 1};
+  EXPECT_THAT(Failure(config), HasSubstr("https://10.0.0.2:2380 of \"m2\" needs TLS"));
+  EXPECT_FALSE(*fs_.Exists("/data"));
+}
+
+TEST_F(BootstrapTest, DiscoveryIsForNewClusters) {
+  Config config = Discovering();
+  config.initial_cluster_state = ClusterState::kExisting;
+  EXPECT_EQ(Failure(config), "discovery URL should not be set when joining existing initial cluster");
+  ASSERT_TRUE(fs_.CreateDirs("/data/member/wal").ok());
+  EXPECT_TRUE(Bootstrap(config, seams_).ok());  // a restart asks nobody
+}
+
+TEST_F(BootstrapTest, ADiscoveredMemberThatHasLostItsDataDoesNotStartAnew) {
+  Config config = Discovering();
+  auto first = Bootstrap(config, seams_);
+  ASSERT_TRUE(first.ok()) << first.status();
+  ASSERT_TRUE(fs_.RemoveAll("/data").ok());
+  remote_ = RemoteCluster{first->cluster_id, first->members};
+  for (Member& member : remote_->members) member.client_urls = {"http://10.0.0.1:2379"};
+  EXPECT_THAT(Failure(config),
+              StartsWith("member " + base::HexId(first->local_id) + " has already been bootstrapped"));
+  EXPECT_FALSE(*fs_.Exists("/data"));
+}
+
+TEST_F(BootstrapTest, AnUnusableDirectoryIsToldBeforeRegistering) {
+  Config config = Discovering();
+  bool asked = false;
+  seams_.discovery = [&asked, this](const Config&) {
+    asked = true;
+    return std::make_unique<Registry>(entries_);
+  };
+  ASSERT_TRUE(fs_.CreateDirs("/data/proxy").ok());
+  EXPECT_THAT(Failure(config), HasSubstr("/data is that of a v2 proxy"));
+  EXPECT_FALSE(asked);
 }
 
 TEST(CheckIdentity, AnotherMembersDirectoryIsRefused) {

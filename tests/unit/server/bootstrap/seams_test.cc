@@ -49,10 +49,17 @@ constexpr char kMembers[] = R"([{"id":7,"peerURLs":["http://10.0.0.1:2380"],"nam
 constexpr char kVersion[] = R"({"etcdserver":"3.7.1","etcdcluster":"3.7.0","storage":"3.7.0"})";
 constexpr char kNobody[] = "http://127.0.0.1:1";
 
+BootstrapSeams Seams() {
+  static const Config config = DefaultConfig();
+  auto seams = SystemBootstrapSeams(config);
+  EXPECT_TRUE(seams.ok()) << seams.status();
+  return *std::move(seams);
+}
+
 TEST(SystemBootstrapSeams, TheFirstThatAnswersTellsTheMembers) {
   Peer empty("4d", "[]", kVersion);
   Peer peer("4d", kMembers, kVersion);
-  auto cluster = SystemBootstrapSeams().fetch_cluster({kNobody, empty.url(), peer.url()}, seconds(5));
+  auto cluster = Seams().fetch_cluster({kNobody, empty.url(), peer.url()}, seconds(5));
   ASSERT_TRUE(cluster.ok()) << cluster.status();
   EXPECT_EQ(cluster->cluster_id, 0x4du);
   ASSERT_EQ(cluster->members.size(), 1u);
@@ -62,7 +69,7 @@ TEST(SystemBootstrapSeams, TheFirstThatAnswersTellsTheMembers) {
 TEST(SystemBootstrapSeams, NoAnswerAndBadAnswersAreUnavailable) {
   Peer no_cluster("", kMembers, "");
   Peer rubbish("4d", "<html>", "<html>");
-  BootstrapSeams seams = SystemBootstrapSeams();
+  BootstrapSeams seams = Seams();
   for (const std::string& url :
        {std::string(kNobody), no_cluster.url(), rubbish.url(), rubbish.url() + "x"}) {
     auto cluster = seams.fetch_cluster({url}, seconds(5));
@@ -74,7 +81,7 @@ TEST(SystemBootstrapSeams, NoAnswerAndBadAnswersAreUnavailable) {
 }
 
 TEST(SystemBootstrapSeams, VersionsMayBeUndecided) {
-  BootstrapSeams seams = SystemBootstrapSeams();
+  BootstrapSeams seams = Seams();
   Peer decided("4d", kMembers, kVersion);
   auto version = seams.fetch_version({kNobody, decided.url()}, seconds(5));
   ASSERT_TRUE(version.ok()) << version.status();
@@ -86,12 +93,20 @@ TEST(SystemBootstrapSeams, VersionsMayBeUndecided) {
 }
 
 TEST(SystemBootstrapSeams, HostsResolve) {
-  BootstrapSeams seams = SystemBootstrapSeams();
+  BootstrapSeams seams = Seams();
   auto addresses = seams.resolve("localhost");
   ASSERT_TRUE(addresses.ok()) << addresses.status();
   EXPECT_THAT(*addresses, testing::AnyOf(Contains("127.0.0.1"), Contains("::1")));
   EXPECT_EQ(*seams.resolve("10.1.2.3"), std::vector<std::string>{"10.1.2.3"});
   EXPECT_FALSE(seams.resolve("no-such-host.invalid").ok());
+}
+
+TEST(SystemBootstrapSeams, DnsServersMustBeAddresses) {
+  Config config = DefaultConfig();
+  config.discovery_dns_servers = {"127.0.0.1:53", "not an address"};
+  auto seams = SystemBootstrapSeams(config);
+  EXPECT_EQ(seams.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(seams.status().message()), HasSubstr("--discovery-dns-servers: "));
 }
 
 }  // namespace

@@ -15,6 +15,7 @@ using std::chrono::milliseconds;
 using std::chrono::minutes;
 using std::chrono::seconds;
 using testing::Contains;
+using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::StartsWith;
 using Action = ParseResult::Action;
@@ -115,9 +116,23 @@ TEST(Parse, WrongCommandLinesNameTheFlag) {
       {{"--feature-gates=CompactHashCheck"}, 2, "missing bool value for CompactHashCheck"},
       {{"--addr=1.2.3.4:1"}, 2, "flag \"-addr\" is no longer supported; use --advertise-client-urls"},
       {{"--proxy=on"}, 2, "for flag -proxy: the v2 proxy is not there any more"},
-      {{"--discovery=https://discovery.example/x"},
-       2,
-       "for flag -discovery: v2 discovery is not there any more"},
+      {{"--discovery=https://discovery.example/x"}, 1, "--discovery: https://discovery.example/x needs TLS"},
+      {{"--discovery=discovery.example/x"}, 1, "--discovery: discovery: invalid URL"},
+      {{"--discovery=http://discovery.example:1"}, 1, "--discovery: discovery: invalid URL"},
+      {{"--discovery=http:///x"}, 1, "--discovery: discovery: invalid URL"},
+      {{"--discovery=http://discovery.example:1/x y"}, 1, "--discovery: discovery: invalid URL"},
+      {{"--discovery=http://discovery.example:1/x", "--discovery-proxy=ftp://y:1"},
+       1,
+       "--discovery-proxy: invalid proxy address \"ftp://y:1\""},
+      {{"--discovery-fallback=proxy"}, 2, "--discovery-fallback can't be configured as \"proxy\""},
+      {{"--discovery-fallback=stay"}, 2, "for flag -discovery-fallback: invalid value"},
+      {{"--discovery=http://d.example:1/x", "--initial-cluster=a=http://x:1"},
+       1,
+       "multiple discovery or bootstrap flags are set"},
+      {{"--discovery=http://d.example:1/x", "--discovery-srv=example.com"},
+       1,
+       "Choose one of \"initial-cluster\", \"discovery\", \"discovery-endpoints\" or \"discovery-srv\""},
+      {{"--discovery-srv-name=x"}, 1, "--discovery-srv-name needs --discovery-srv"},
       {{"stray"}, 1, "\"stray\" is not a valid flag"},
       {{"--election-timeout=400"},
        1,
@@ -139,6 +154,19 @@ TEST(Parse, WrongCommandLinesNameTheFlag) {
        1,
        "multiple discovery or bootstrap flags are set"},
       {{"--discovery-token=x"}, 1, "both --discovery-token and --discovery-endpoints must be set"},
+      {{"--discovery-endpoints=x:1"}, 1, "both --discovery-token and --discovery-endpoints must be set"},
+      {{"--discovery-endpoints=x:1,", "--discovery-token=x"}, 1, "must not contain empty endpoints"},
+      {{"--discovery-endpoints=x", "--discovery-token=x"}, 1, "\"x\" must be \"host:port\""},
+      {{"--discovery-endpoints=https://x:1", "--discovery-token=x"}, 1, "https://x:1 needs TLS"},
+      {{"--discovery-endpoints=x:1", "--discovery-token=x", "--discovery-cacert=f"},
+       1,
+       "--discovery-cacert: TLS towards the discovery service is not supported"},
+      {{"--discovery-insecure-transport=false"}, 1, "TLS towards the discovery service is not supported"},
+      {{"--initial-cluster=a"}, 1, "--initial-cluster: empty URL given for \"a\""},
+      {{"--initial-cluster=a="}, 1, "--initial-cluster: empty URL given for \"a\""},
+      {{"--initial-cluster=a=http://x:1,b=https://y:1"},
+       1,
+       "--initial-cluster: https://y:1 of \"b\" needs TLS"},
       {{"--initial-cluster=a=ftp://x:1"}, 1, "--initial-cluster: URL scheme must be http"},
       {{"--log-level=loud"}, 1, "--log-level: unrecognized level: \"loud\""},
       {{"--logger=capnslog"}, 1, "--logger: unknown logger option \"capnslog\""},
@@ -192,11 +220,37 @@ TEST(Parse, WhatThisVersionDoesNotActOnIsSaidOnce) {
 }
 
 TEST(Parse, UnsupportedBootstrapStops) {
-  for (const char* flag : {"--discovery-srv=example.com", "--auth-token=jwt,pub-key=x"}) {
+  for (const char* flag : {"--auth-token=jwt,pub-key=x"}) {
     ParseResult result = Parse({flag});
     EXPECT_EQ(result.exit_code, 1) << flag;
     EXPECT_THAT(result.err, HasSubstr("not supported by this version of kvd")) << flag;
   }
+}
+
+TEST(Parse, ADiscoveredClusterHasNoStaticOne) {
+  ParseResult result = Parse({"-name=m1", "-discovery", "http://d.example:8087/token",
+                              "--discovery-proxy=p:3128", "--discovery-fallback=exit"});
+  ASSERT_EQ(result.action, Action::kRun) << result.err;
+  EXPECT_EQ(result.config.discovery_url, "http://d.example:8087/token");
+  EXPECT_EQ(result.config.discovery_proxy, "p:3128");
+  EXPECT_TRUE(result.config.initial_cluster.empty());
+  EXPECT_TRUE(result.config.ShouldDiscover());
+
+  result = Parse({"--name=m1", "--discovery-endpoints=http://a:1,b:2", "--discovery-token=t",
+                  "--discovery-request-timeout=3s"});
+  ASSERT_EQ(result.action, Action::kRun) << result.err;
+  EXPECT_THAT(result.config.discovery.endpoints, ElementsAre("http://a:1", "b:2"));
+  EXPECT_EQ(result.config.discovery.request_timeout, seconds(3));
+  EXPECT_TRUE(result.config.initial_cluster.empty());
+
+  result = Parse({"--name=m1", "--discovery-srv=example.com", "--discovery-srv-name=blue",
+                  "--discovery-dns-servers=127.0.0.1:53,10.0.0.1", "--enable-discovery-service"});
+  ASSERT_EQ(result.action, Action::kRun) << result.err;
+  EXPECT_EQ(result.config.discovery_srv_name, "blue");
+  EXPECT_THAT(result.config.discovery_dns_servers, ElementsAre("127.0.0.1:53", "10.0.0.1"));
+  EXPECT_TRUE(result.config.enable_discovery_service);
+  EXPECT_FALSE(result.config.ShouldDiscover());
+  EXPECT_TRUE(result.config.initial_cluster.empty());
 }
 
 TEST(Parse, OldNamesSetTheirSuccessorsAndWarn) {
