@@ -22,13 +22,19 @@ def need_program(name):
         skip(f"there is no {name}")
 
 
-def arguments(description):
-    """--impl, --bin-dir and the implementation that they name, or a skip where it is not there."""
-    parser = argparse.ArgumentParser(description=description)
+def arguments(description, **choices):
+    """--impl, --bin-dir and the implementation that they name, or a skip where it is not there; `choices` are
+    arguments by place, each with the values that it takes."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, values in choices.items():
+        parser.add_argument(name, choices=values)
     parser.add_argument("--impl", choices=("kvd", "etcd"), default="kvd", help="which server to test")
     parser.add_argument("--bin-dir", default="build/release/bin", help="where kvd and the helpers of the tests are")
     parser.add_argument("--work-dir", default="build/release/tests", help="where a test may keep what it downloads")
+    parser.add_argument("--keep", action="store_true", help="leave data and logs of the members, as KEEP=1 does")
     args = parser.parse_args()
+    if args.keep:
+        os.environ["KEEP"] = "1"
     need_program("etcdctl")
     args.implementation = Implementation(args.impl, args.bin_dir)
     if not args.implementation.available():
