@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_join.h"
 #include "base/check.h"
 #include "base/file_system.h"
@@ -155,14 +156,15 @@ absl::StatusOr<UrlsMap> ReadEntries(const Config& config,
   UrlsMap all;
   for (const DiscoveryService::Entry& entry : entries) {
     auto map = ParseInitialCluster(entry.value);
+    const std::string registered_id = absl::CEscape(entry.id.substr(0, kQuoted));
     if (!map.ok() || map->size() != 1) {
-      return Refused(base::StrCat("discovery: invalid peer URL (", entry.id, " has registered \"",
-                                  entry.value.substr(0, kQuoted), "\")"));
+      return Refused(base::StrCat("discovery: invalid peer URL (", registered_id, " has registered \"",
+                                  absl::CEscape(entry.value.substr(0, kQuoted)), "\")"));
     }
     const auto& [name, urls] = *map->begin();
     const std::string id = base::HexId(BootstrapMemberId(ToStrings(urls), TokenOf(config)));
     if (id != entry.id) {
-      return Refused(base::StrCat("discovery: member \"", name, "\" has registered as ", entry.id,
+      return Refused(base::StrCat("discovery: member \"", name, "\" has registered as ", registered_id,
                                   ", but its peer URLs and this token make it ", id,
                                   ": all members must be given the same discovery URL or token"));
     }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "base/log.h"
 #include "base/strings.h"
@@ -92,7 +93,7 @@ absl::StatusOr<int64_t> Joining::Size() {
   if (!text.ok()) return text.status();
   int64_t size = 0;
   if (!absl::SimpleAtoi(*text, &size) || size <= 0 || size > kMaxSize) {
-    return Failed(base::StrCat("size key is bad (\"", text->substr(0, 32), "\")"));
+    return Failed(base::StrCat("size key is bad (\"", absl::CEscape(text->substr(0, 32)), "\")"));
   }
   return size;
 }

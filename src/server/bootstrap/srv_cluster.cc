@@ -38,8 +38,10 @@ absl::Status Collector::Ask(std::string_view service, std::string_view scheme) {
       config_.discovery_srv_name.empty() ? "" : base::StrCat("-", config_.discovery_srv_name);
   const std::string name = base::StrCat("_", service, suffix, "._tcp.", config_.discovery_srv);
   auto records = seams_.services(name);
-  if (absl::IsCancelled(records.status()) || absl::IsInvalidArgument(records.status())) {
-    return records.status();
+  if (absl::IsCancelled(records.status())) return records.status();
+  if (absl::IsInvalidArgument(records.status())) {
+    return absl::FailedPreconditionError(
+        base::StrCat("error setting up initial cluster: ", records.status().message()));
   }
   if (!records.ok()) {
     failures_.push_back(base::StrCat("error querying DNS SRV records for _", service, suffix, " ",
