@@ -128,7 +128,7 @@ def network(tools, implementation):
     hosts = [FIRST_HOST + i for i in range(3)]
     cluster = Cluster(implementation, 3, MEMBER_ARGS)
     with Wire(hosts, tools.seed) as wire:
-        cluster.members = [RemoteMember(cluster, f"m{i}", host, wire) for i, host in enumerate(hosts)]
+        cluster.found([RemoteMember(cluster, f"m{i}", host, wire) for i, host in enumerate(hosts)])
         with cluster, Scene(tools, cluster, "network", clients=6) as scene:
             trouble = Trouble(cluster, wire, rng, 1.5 if tools.short else 5)
             scene.ask("run")

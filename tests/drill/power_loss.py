@@ -106,7 +106,7 @@ def power_loss(tools, implementation):
     # Small segments and buffers are not to be had from outside; snapshots often enough that the log is cut.
     cluster = Cluster(implementation, 1, (*MEMBER_ARGS, "--snapshot-count=100"))
     original = TracedMember(cluster, "m0")
-    cluster.members = [original]
+    cluster.found([original])
     with cluster, Scene(tools, cluster, "power loss") as scene:
         scene.ask("run")
         time.sleep(2 if tools.short else 15)

@@ -206,10 +206,12 @@ class Cluster:
         self.implementation = implementation
         self.args = list(args)
         self.directory = tempfile.mkdtemp(prefix=f"{implementation.name}-cluster-")
-        self.members = []
-        for i in range(size):
-            self.members.append(Member(self, f"m{i}"))
-        self.founders = list(self.members)
+        self.found([Member(self, f"m{i}") for i in range(size)])
+
+    def found(self, members):
+        """Makes `members` those that the cluster starts with, before it does."""
+        self.members = members
+        self.founders = list(members)
 
     def __enter__(self):
         try:
