@@ -57,11 +57,25 @@ class Walk {
     return nullptr;
   }
 
-  grpc::Status AddLearner(const std::vector<std::string>& urls, etcdserverpb::MemberAddResponse* response) {
+  // An add that was not answered in time may have been made all the same: then it is found in the list.
+  grpc::Status AddLearner(const std::vector<std::string>& urls, uint64_t* id) {
     etcdserverpb::MemberAddRequest request;
     for (const std::string& url : urls) request.add_peerurls(url);
     request.set_islearner(true);
-    return UntilSettled(&Cluster::Stub::MemberAdd, request, response);
+    const absl::Time deadline = absl::Now() + kSettle;
+    while (true) {
+      etcdserverpb::MemberAddResponse response;
+      grpc::Status status = UntilSettled(&Cluster::Stub::MemberAdd, request, &response);
+      *id = response.member().id();
+      if (status.error_code() != grpc::StatusCode::DEADLINE_EXCEEDED || absl::Now() >= deadline)
+        return status;
+      MemberListResponse list;
+      if (!List(&list).ok()) continue;
+      const Member* added = FindByUrls(list, urls);
+      if (added == nullptr || !added->islearner() || !added->name().empty()) continue;
+      *id = added->id();
+      return grpc::Status::OK;
+    }
   }
   grpc::Status Remove(uint64_t id) {
     etcdserverpb::MemberRemoveRequest request;
@@ -162,9 +176,7 @@ class ReplaceCommand final : public Command {
 
     // Run again after an interruption, it goes on where it was.
     if (new_id == 0) {
-      etcdserverpb::MemberAddResponse response;
-      if (grpc::Status status = walk.AddLearner(urls, &response); !status.ok()) return FailedCall(status);
-      new_id = response.member().id();
+      if (grpc::Status status = walk.AddLearner(urls, &new_id); !status.ok()) return FailedCall(status);
       if (grpc::Status status = walk.List(&list); !status.ok()) return FailedCall(status);
     }
     walk.Say() << "member " << Hex(new_id) << " is added as a learner; start it now, with an empty data "
@@ -213,9 +225,7 @@ class RecoverCommand final : public Command {
     }
     if (Exit exit = MoveAside(session, walk); !exit.ok()) return exit;
     if (!id.has_value()) {
-      etcdserverpb::MemberAddResponse response;
-      if (grpc::Status status = walk.AddLearner(urls, &response); !status.ok()) return FailedCall(status);
-      id = response.member().id();
+      if (grpc::Status status = walk.AddLearner(urls, &id.emplace()); !status.ok()) return FailedCall(status);
       walk.Say() << "member " << Hex(*id) << " (" << name << ") is added as a learner\n";
     }
     if (grpc::Status status = walk.List(&list); !status.ok()) return FailedCall(status);

@@ -23,6 +23,8 @@ using bootstrap_internal::UrlMatcher;
 constexpr Duration kAskBeforeNew = std::chrono::seconds(1);
 constexpr Duration kAskBeforeJoin = std::chrono::seconds(10);
 constexpr Duration kAskVersion = std::chrono::seconds(5);
+constexpr Duration kUndecidedPause = std::chrono::milliseconds(200);
+constexpr int kAskUndecided = 25;
 constexpr size_t kQuoted = 200;  // bytes of another's text in a message
 
 absl::Status Refused(std::string_view message) {
@@ -240,12 +242,18 @@ absl::StatusOr<BootstrapResult> StartNew(const Config& config, const BootstrapSe
 
 // Whether this version can serve the cluster: at least one other member has a decided version, and none is
 // newer.
-bool Compatible(const RemoteCluster& remote, uint64_t local_id, const BootstrapSeams& seams) {
+bool Compatible(const RemoteCluster& remote, uint64_t local_id, const BootstrapSeams& seams,
+                bool* undecided) {
   bool known = false;
+  *undecided = false;
   for (const Member& member : remote.members) {
     if (member.id == local_id) continue;
     auto version = seams.fetch_version(member.peer_urls, kAskVersion);
-    if (!version.ok() || !version->has_value()) {
+    if (version.ok() && !version->has_value()) {
+      *undecided = true;
+      continue;
+    }
+    if (!version.ok()) {
       KVD_LOG(kWarn, "failed to get version of remote peer", {"remote-member-id", base::HexId(member.id)},
               {"error", version.status()});
       continue;
@@ -317,7 +325,12 @@ absl::StatusOr<BootstrapResult> Join(const Config& config, const BootstrapSeams&
         "without its data could lose writes; to get it back: `",
         RecoverCommand(config, remote->members, (*local)->id), "`, which shows how to start it again"));
   }
-  if (!Compatible(*remote, (*local)->id, seams)) return Refused("incompatible with current running cluster");
+  // A cluster that has only just come up decides its version within moments.
+  bool undecided = false;
+  for (int asked = 1; !Compatible(*remote, (*local)->id, seams, &undecided); ++asked) {
+    if (!undecided || asked == kAskUndecided) return Refused("incompatible with current running cluster");
+    if (absl::Status status = seams.pause(kUndecidedPause); !status.ok()) return status;
+  }
 
   BootstrapResult result;
   result.mode = StartMode::kJoin;

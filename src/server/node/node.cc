@@ -435,7 +435,10 @@ void Node::OnStateChange() {
       executors_.background.Post([this] {
         const bool idle =
             !stopped_.load(std::memory_order_acquire) && !ready_.load(std::memory_order_acquire);
-        if (idle && !publishing_ && has_leader()) Publish();
+        if (!idle || publishing_ || !has_leader()) return;
+        // First the version: a voter that joins a cluster without one could not start, nor be done without.
+        MonitorVersion();
+        Publish();
       });
     }
   }

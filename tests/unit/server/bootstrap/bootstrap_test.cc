@@ -233,6 +233,23 @@ TEST_F(BootstrapTest, JoiningFailsWithEtcdsMessages) {
   EXPECT_THAT(Failure(config), HasSubstr("member count is unequal"));
 }
 
+TEST_F(BootstrapTest, JoiningWaitsForAClusterThatHasNotDecidedItsVersion) {
+  const Config config = First(ClusterState::kExisting);
+  remote_ = Running();
+  versions_ = {{"http://10.0.0.2:2380", std::nullopt}, {"http://10.0.0.3:2380", std::nullopt}};
+  int pauses = 0;
+  seams_.pause = [&](Duration) {
+    if (++pauses == 3) versions_["http://10.0.0.3:2380"] = Version{3, 7, 0};
+    return absl::OkStatus();
+  };
+  EXPECT_TRUE(Bootstrap(config, seams_).ok());
+  EXPECT_EQ(pauses, 3);
+  versions_["http://10.0.0.3:2380"] = std::nullopt;
+  EXPECT_EQ(Failure(config), "incompatible with current running cluster");
+  seams_.pause = [](Duration) { return absl::CancelledError("interrupted"); };
+  EXPECT_EQ(Failure(config), "interrupted");
+}
+
 TEST_F(BootstrapTest, AMemberThatHasLostItsDataDoesNotJoinUnderItsOldId) {
   remote_ = Running();
   versions_ = {{"http://10.0.0.2:2380", Version{3, 7, 0}}};
