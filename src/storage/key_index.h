@@ -82,8 +82,8 @@ class KeyIndex {
              size_t max_keys, std::vector<DeadVersion>* dead, bool* kept_for_pins, std::string* resume_at);
 
   // Fills an empty index: first every live key with its newest version, keys ascending, then every version of
-  // every key, revisions ascending (the newest ones again: only they know their mod_sub). FinishLoad makes the
-  // index usable; false if the two disagree.
+  // every key, revisions ascending (the newest ones again: only they know their mod_sub). FinishLoad makes
+  // the index usable; false if the two disagree.
   void LoadLatest(std::string_view key, const KeyVersion& version);
   void LoadVersion(std::string_view key, const KeyVersion& version);
   bool FinishLoad();

@@ -164,7 +164,8 @@ absl::StatusOr<Answer> V2Discovery::Ask(const std::string& method, const std::st
   if (absl::IsDeadlineExceeded(response.status()) && !waits) {
     return absl::UnavailableError(response.status().message());
   }
-  if (absl::IsInvalidArgument(response.status())) return BadEndpoint(base::FromAbsl(response.status().message()));
+  if (absl::IsInvalidArgument(response.status()))
+    return BadEndpoint(base::FromAbsl(response.status().message()));
   if (absl::IsResourceExhausted(response.status())) return BadEndpoint("its answer is too large");
   if (!response.ok()) return response.status();
   return Read(*response, waits);

@@ -253,7 +253,8 @@ std::vector<Flag> SecurityFlags() {
        "Host names that HTTP requests may use when not secure.", ""},
       {"auth-token", kAuth, FIELD(StringField, auth_token), kRefused,
        "Kind of token, and its options: simple or jwt.", ""},
-      {"bcrypt-cost", kAuth, FIELD(UintField, bcrypt_cost), kActive, "Cost of hashing passwords, 4 to 31.", ""},
+      {"bcrypt-cost", kAuth, FIELD(UintField, bcrypt_cost), kActive, "Cost of hashing passwords, 4 to 31.",
+       ""},
       {"auth-token-ttl", kAuth, FIELD(UintField, auth_token_ttl_seconds), kKept,
        "Seconds that a simple token lives.", ""},
   };
