@@ -77,6 +77,8 @@ struct Lessor::Impl : std::enable_shared_from_this<Impl> {
   struct Lease {
     int64_t ttl_s = 0;
     int64_t remaining_ttl_s = 0;
+    // A checkpoint was handed out and may still be on its way through the log.
+    bool checkpoint_under_way = false;
     Nanos expiry = kForever;
     // The deadlines of this lease's one valid entry in each heap.
     Nanos expiry_entry = kForever;
@@ -258,7 +260,10 @@ std::vector<LeaseCheckpoint> Lessor::Impl::TakeCheckpoints(Nanos now) {
     Lease& lease = it->second;
     if (lease.expiry > now) {
       const int64_t left = CeilSeconds(lease.expiry - now);
-      if (left < lease.ttl_s) due.push_back({entry.id, left});
+      if (left < lease.ttl_s) {
+        lease.checkpoint_under_way = true;
+        due.push_back({entry.id, left});
+      }
     }
     PushCheckpoint(entry.id, lease, now);
   }
@@ -355,6 +360,8 @@ absl::StatusOr<LeaseRecord> Lessor::Checkpoint(int64_t id, int64_t remaining_ttl
     const auto it = impl_->leases.find(id);
     if (it == impl_->leases.end()) return LeaseNotFoundError();
     it->second.remaining_ttl_s = remaining_ttl_s;
+    // What clears a checkpoint is proposed after it.
+    if (remaining_ttl_s == 0) it->second.checkpoint_under_way = false;
     record = {.id = id, .ttl_s = it->second.ttl_s, .remaining_ttl_s = remaining_ttl_s};
     const auto waiting = impl_->waiting.find(id);
     if (remaining_ttl_s == 0 && waiting != impl_->waiting.end()) {
@@ -478,9 +485,9 @@ void Lessor::Renew(int64_t id, RenewCallback done) {
         Impl::Lease& lease = it->second;
         lease.expiry = now + Seconds(lease.ttl_s);
         if (lease.expiry < lease.expiry_entry) impl_->PushExpiry(id, lease, lease.expiry);
-        if (lease.remaining_ttl_s > 0 && impl_->options.on_checkpoint) {
-          // A leader elected after this must not go by the old checkpoint: the answer waits until it is
-          // cleared.
+        if ((lease.remaining_ttl_s > 0 || lease.checkpoint_under_way) && impl_->options.on_checkpoint) {
+          // A leader elected after this must not go by the old checkpoint, applied or not: the answer waits
+          // until the log has cleared it.
           KVD_PROBE("lease/renewal waits for the checkpoint");
           impl_->waiting[id].push_back({std::move(done), /*for_checkpoint=*/true});
           impl_->ClearCheckpointSoon(id);

@@ -136,8 +136,9 @@ class Lessor {
 
   // Sets the lease back to its full TTL. LeaseNotPrimaryError on a follower; NotFound if it is gone. A lease
   // that has expired but is not yet revoked is not revived: `done` is called once it is revoked (NotFound) or
-  // this member is demoted. If a checkpoint had shortened the lease, `done` waits until the log has cleared
-  // it. The caller makes sure, before, that its leadership and applied index are fresh, and bounds the wait.
+  // this member is demoted. If a checkpoint had shortened the lease, or is about to, `done` waits until the
+  // log has cleared it. The caller makes sure, before, that its leadership and applied index are fresh, and
+  // bounds the wait.
   void Renew(int64_t id, RenewCallback done);
   // Renewals whose callback is still to come.
   size_t waiting_renewals() const;

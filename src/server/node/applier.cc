@@ -263,9 +263,10 @@ bool Applier::ApplyEntries(std::deque<raft::Entry>& entries) {
 }
 
 void Applier::Publish(raft::Index index, raft::Term term, size_t bytes) {
-  applied_term_.store(term, std::memory_order_release);
+  const bool is_new_term = applied_term_.exchange(term, std::memory_order_acq_rel) != term;
   applied_index_.store(index, std::memory_order_release);
   driver_->OnApplied(index);
+  if (is_new_term && hooks_.on_applied_term) hooks_.on_applied_term(term);
   parts_.waiters.Advance(index);
   if (hooks_.on_applied) hooks_.on_applied(index, bytes);
 }

@@ -47,6 +47,8 @@ class Applier final : public CommitSink {
     std::function<bool(const raft::Snapshot&)> install_snapshot;
     // The leader, role or term changed; called on the consensus executor.
     std::function<void()> on_state_change;
+    // The first entry of a term took effect; before the waiters for its index are told.
+    std::function<void(raft::Term)> on_applied_term;
     // A whole batch took effect; `bytes` is the size of its entries.
     std::function<void(raft::Index applied_index, size_t bytes)> on_applied;
   };

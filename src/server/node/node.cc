@@ -95,6 +95,7 @@ Node::Node(NodeOptions options, NodeExecutors executors, MemberDisk& disk, Membe
   hooks.on_removed = [this] { Removed(); };
   hooks.install_snapshot = [this](const raft::Snapshot& snapshot) { return InstallSnapshot(snapshot); };
   hooks.on_state_change = [this] { OnStateChange(); };
+  hooks.on_applied_term = [this](raft::Term term) { TakeLeases(term); };
   hooks.on_applied = [this](raft::Index index, size_t bytes) { OnApplied(index, bytes); };
   applier_ = std::make_unique<Applier>(parts, std::move(hooks));
 
@@ -444,16 +445,22 @@ void Node::OnStateChange() {
   }
   KVD_LOG(kInfo, "raft state changed", {"local-member-id", base::HexId(member_id_)},
           {"role", raft::RoleName(state.role)}, {"leader", base::HexId(state.leader)}, {"term", state.term});
-  if (leads == primary_.exchange(leads)) return;
-  // In the order of the log: a new leader first applies what it has, then its leases count.
-  executors_.apply.Post([this, leads, term = state.term] {
-    if (leads) {
-      lease_term_.store(term, std::memory_order_release);
-      lessor_.Promote(options_.heartbeat * options_.election_ticks);
-    } else {
-      lessor_.Demote();
-    }
+  const raft::Term leads_in = leads ? state.term : 0;
+  if (leads_in == last_led_) return;
+  last_led_ = leads_in;
+  executors_.apply.Post([this, leads_in] {
+    lessor_.Demote();
+    leases_from_ = leads_in;
+    TakeLeases(applier_->applied_term());
   });
+}
+
+// A new leader may not know yet how much of its log is committed: leases that earlier leaders renewed, and
+// checkpoints that they cleared, count only once the first entry of its own term is applied.
+void Node::TakeLeases(raft::Term applied) {
+  if (leases_from_ == 0 || applied != leases_from_) return;
+  lease_term_.store(std::exchange(leases_from_, 0), std::memory_order_release);
+  lessor_.Promote(options_.heartbeat * options_.election_ticks);
 }
 
 void Node::Removed() {

@@ -214,6 +214,7 @@ class Node final : public PeerReceiver, public HeaderSource {
   void OnMembership();
   void SyncPeers();
   void OnStateChange();
+  void TakeLeases(raft::Term applied);
   void OnApplied(raft::Index index, size_t bytes);
   bool InstallSnapshot(const raft::Snapshot& snapshot);
   void OnDiskFailure(const absl::Status& status);
@@ -287,7 +288,11 @@ class Node final : public PeerReceiver, public HeaderSource {
   size_t bytes_since_point_ = 0;
   raft::Index checkpoint_at_ = 0;
 
-  raft::NodeId last_leader_ = raft::kNoNode;  // consensus executor only
+  raft::Term leases_from_ = 0;  // leads, and takes charge of the leases when an entry of this term is applied
+
+  // Consensus executor only.
+  raft::NodeId last_leader_ = raft::kNoNode;
+  raft::Term last_led_ = 0;  // the term in which it leads; 0 if it does not
 
   // Background executor only.
   raft::Index checkpointed_ = 0;
@@ -302,7 +307,6 @@ class Node final : public PeerReceiver, public HeaderSource {
   std::atomic<bool> ready_{false};
   std::atomic<bool> removed_{false};
   std::atomic<bool> is_learner_{false};
-  std::atomic<bool> primary_{false};
   std::atomic<uint64_t> db_size_{0};
   std::atomic<bool> disk_nearly_full_{false};
   std::atomic<int64_t> no_space_proposed_{0};

@@ -324,6 +324,26 @@ TEST_F(LessorTest, RenewOfACheckpointedLeaseWaitsUntilTheCheckpointIsCleared) {
   EXPECT_EQ(*Renew(1), 1000);
 }
 
+// The checkpoint is proposed but not applied when the renewal comes: it would shorten the lease for the next
+// leader, had the renewal been answered before the log forgets it.
+TEST_F(LessorTest, RenewalWaitsForACheckpointThatIsUnderWay) {
+  Make({.checkpoint_interval = seconds(300)});
+  lessor_->Promote(seconds(0));
+  ASSERT_TRUE(lessor_->Grant(1, 1000).ok());
+  scheduler_.RunFor(milliseconds(301'000));
+  ASSERT_EQ(checkpoints_.size(), 1u);
+  const auto answer = Renew(1);
+  EXPECT_EQ(*answer, 0);
+  ASSERT_TRUE(lessor_->Checkpoint(1, checkpoints_[0].second).ok());
+  EXPECT_EQ(*answer, 0);
+  scheduler_.RunFor(milliseconds(1));
+  ASSERT_EQ(checkpoints_.size(), 2u);
+  EXPECT_EQ(checkpoints_[1], (std::pair<int64_t, int64_t>(1, 0)));
+  ASSERT_TRUE(lessor_->Checkpoint(1, 0).ok());
+  EXPECT_EQ(*answer, 1000);
+  EXPECT_EQ(*Renew(1), 1000);
+}
+
 TEST_F(LessorTest, ClearForgetsEverything) {
   lessor_->Promote(seconds(0));
   ASSERT_TRUE(lessor_->Grant(1, 5).ok());

@@ -109,6 +109,30 @@ TEST(NodeCluster, Lease_ExpiresWithItsKeys_OnEveryMember) {
   for (size_t i = 0; i < 3; ++i) EXPECT_EQ(cluster.node(i).lessor().size(), 0u);
 }
 
+// Whoever takes over does not know yet that the log has cleared an old checkpoint when it becomes leader; the
+// renewal that was answered counts all the same.
+TEST(NodeCluster, RenewalOfACheckpointedLease_OutlivesItsLeader) {
+  SimCluster::Options options{.members = 3, .seed = 59};
+  options.node.lease_checkpoints = true;
+  options.node.limits.lease_checkpoint_interval = milliseconds(500);
+  SimCluster cluster(options);
+  ASSERT_TRUE(cluster.WaitForLeader());
+  std::string grant;
+  AppendInt64Field(grant, 1, 20);
+  AppendInt64Field(grant, 2, 77);
+  auto granted = cluster.Propose(0, RequestField::kLeaseGrant, grant);
+  ASSERT_TRUE(cluster.RunUntil([&] { return granted->finished; }));
+  cluster.RunFor(seconds(16));  // 4 seconds are left, and recorded
+  const size_t old = *cluster.Leader();
+  int64_t ttl = 0;
+  cluster.node(old).RenewLease(77, [&](Error, int64_t t) { ttl = t; });
+  ASSERT_TRUE(cluster.RunUntil([&] { return ttl == 20; }));
+  cluster.Isolate(old, true);
+  cluster.RunFor(seconds(16));
+  EXPECT_EQ(cluster.node((old + 1) % 3).lessor().size(), 1u);
+  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.node((old + 1) % 3).lessor().size() == 0; }));
+}
+
 TEST(NodeCluster, LeadershipMoves) {
   SimCluster cluster({.members = 3, .seed = 23});
   ASSERT_TRUE(cluster.WaitForLeader());
