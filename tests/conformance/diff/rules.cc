@@ -30,6 +30,8 @@ constexpr Row kTable[] = {
      "3.6 checks its operations in order; before, all puts came before all ranges"},
     {Known::kHashAtCompacted, "HashKV of the compacted revision itself is answered",
      "3.6 answers it; before, it was refused as compacted"},
+    {Known::kHashMidway, "HashKV counts what a compaction has yet to remove",
+     "every release does so where nothing lives; kvd's hash never waits for its compaction: asked again"},
     {Known::kHashRevision, "HashKV says which revision it hashed", "the field is new in 3.6"},
     {Known::kProgressOfFuture, "no progress for a stream with a watch that has yet to begin",
      "3.6.2 answers only what is true of every watch of the stream"},

@@ -17,6 +17,7 @@ enum class Known {
   kTombstoneKept,
   kCheckOrder,
   kHashAtCompacted,
+  kHashMidway,
   kHashRevision,
   kProgressOfFuture,
   kNegativeStart,

@@ -1,6 +1,8 @@
 #include "runner.h"
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 
 namespace kvd::diff {
 namespace {
@@ -8,6 +10,7 @@ namespace {
 namespace pb = etcdserverpb;
 
 constexpr std::chrono::milliseconds kPatience(5000);
+constexpr std::chrono::milliseconds kCompactionPatience(1000);
 constexpr std::chrono::milliseconds kCatchUp(400);
 constexpr int kMaxWatches = 12;
 const std::string kZero(1, '\0');
@@ -45,6 +48,10 @@ bool FoundByCheck(const grpc::Status& status) {
                                                "etcdserver: mvcc: required revision is a future revision",
                                                "etcdserver: mvcc: required revision has been compacted"};
   return kTexts.contains(status.error_message());
+}
+
+uint32_t HashOf(const Outcome& outcome) {
+  return std::get<pb::HashKVResponse>(outcome.response).hash();
 }
 
 void SortLeases(Response* response) {
@@ -205,6 +212,17 @@ Runner::Maybe Runner::Compare(const Step& step, Outcome outcomes[2]) {
     const bool left = one_old() && hash->revision() >= 0 && deleted_at_.contains(compacted_);
     if (left && rules_.Apply(Known::kTombstoneKept, NothingLivesAt(hash->revision()))) {
       for (int i = 0; i < 2; ++i) std::get<pb::HashKVResponse>(outcomes[i].response).clear_hash();
+    }
+    // Compactions that are not physical are answered before they are done.
+    const auto until = std::chrono::steady_clock::now() + kCompactionPatience;
+    while (outcomes[0].status.ok() && outcomes[1].status.ok() && HashOf(outcomes[0]) != HashOf(outcomes[1]) &&
+           std::chrono::steady_clock::now() < until &&
+           rules_.Apply(Known::kHashMidway, NothingLivesAt(hash->revision()))) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      for (int i = 0; i < 2; ++i) {
+        outcomes[i] = sides_[i].Call(step);
+        rules_.Canonicalise(step, &outcomes[i]);
+      }
     }
   }
   const grpc::Status& left = outcomes[0].status;
