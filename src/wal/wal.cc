@@ -135,6 +135,7 @@ class Wal::Impl {
   // it as clean, so no sync from now on would bring it to the disk.
   absl::Status RewriteTail(const Scan& scan);
   absl::Status OpenTail(const Scan& scan);
+  absl::Status EnterLastTerm(Contents& contents);
   // Goes on in a new segment. REQUIRES: the buffer is empty. kResourceExhausted: still in the old one.
   absl::Status Cut();
   // Gives `segment` the head of one that continues this log, and its name.
@@ -289,6 +290,24 @@ absl::Status Wal::Impl::OpenTail(const Scan& scan) {
   return SyncFile(*file_);
 }
 
+// An append of a new term puts its entries before the hard state. Where the log was torn between the two,
+// that term is entered now: the mark, once it stands at the end, says that this was done. Nobody can have
+// been voted for in a term that was never on the disk.
+absl::Status Wal::Impl::EnterLastTerm(Contents& contents) {
+  const uint64_t last = contents.entries.empty() ? 0 : contents.entries.back().term;
+  HardState& state = contents.hard_state;
+  if (state.term == 0 || last <= state.term) {
+    WriteMark();
+    return absl::OkStatus();
+  }
+  state.term = last;
+  state.vote = 0;
+  if (absl::Status s = Append(&state, {}); !s.ok()) return s;
+  const absl::Status synced = Sync();
+  // On a full disk it is written with whatever comes next, and the mark stays where it was.
+  return absl::IsResourceExhausted(synced) ? absl::OkStatus() : synced;
+}
+
 absl::Status Wal::Impl::Open(const SnapshotMarker& from, Contents* contents) {
   auto exists = Exists(fs_, dir_);
   if (!exists.ok()) return exists.status();
@@ -311,7 +330,7 @@ absl::Status Wal::Impl::Open(const SnapshotMarker& from, Contents* contents) {
   auto mark = SyncedMarkWriter::Open(fs_, dir_);
   if (!mark.ok()) return mark.status();
   mark_ = *std::move(mark);
-  WriteMark();
+  if (absl::Status s = EnterLastTerm(*contents); !s.ok()) return s;
   if (absl::Status s = mark_->Sync(); !s.ok()) return s;
   return fs_.SyncDir(dir_);
 }

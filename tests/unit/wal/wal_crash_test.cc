@@ -98,7 +98,12 @@ class CrashingLog {
   static bool Matches(const Expected& point, const Expected& found) {
     const std::map<uint64_t, Entry> behind(point.entries.upper_bound(found.marker.index),
                                            point.entries.end());
-    return behind == found.entries && point.state == found.state && point.marker.index <= found.marker.index;
+    // The term of an entry whose hard state the crash has taken is entered on opening.
+    HardState state = point.state;
+    if (state.term > 0 && !behind.empty() && behind.rbegin()->second.term > state.term) {
+      state = {behind.rbegin()->second.term, 0, state.commit};
+    }
+    return behind == found.entries && state == found.state && point.marker.index <= found.marker.index;
   }
 
   uint64_t LastIndex() const {

@@ -343,6 +343,26 @@ TEST_F(WalTest, WhatAFailedSyncLeft_IsDurableOnceReopened) {
   EXPECT_EQ(MustOpen().contents.entries, MakeEntries(1, 3, 1));
 }
 
+// An append of a new term puts the entries before the hard state, and the power may fail between the two.
+TEST_F(WalTest, EntriesOfATermThatWasNeverEntered_AreReadAgainTheSame) {
+  auto wal = MustCreate();
+  MustSave(*wal, {1, 1, 1}, MakeEntries(1, 1, 1));
+  ASSERT_TRUE(wal->Append(nullptr, MakeEntries(2, 3, 5)).ok());
+  ASSERT_TRUE(wal->Sync().ok());
+  wal.reset();
+  // The mark had not come that far.
+  ASSERT_TRUE(base::WriteFileAtomically(*fs_, base::JoinPath(kDir, "synced"), "").ok());
+
+  std::vector<Entry> expected = MakeEntries(1, 1, 1);
+  for (const Entry& entry : MakeEntries(2, 3, 5)) expected.push_back(entry);
+  for (int i = 0; i < 3; ++i) {
+    Wal::Opened again = MustOpen();
+    EXPECT_EQ(again.contents.entries, expected);
+    EXPECT_EQ(again.contents.hard_state, (HardState{5, 0, 1}))
+        << "in a term without a state, nobody was voted for";
+  }
+}
+
 TEST_F(WalTest, WhatAFailedSyncLeft_IsDurableAlsoOnAFullDisk) {
   auto wal = MustCreate();
   MustSave(*wal, {1, 1, 1}, MakeEntries(1, 1, 1));
