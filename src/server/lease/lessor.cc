@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <functional>
 #include <iterator>
+#include <map>
 #include <mutex>
 #include <utility>
 
@@ -175,7 +176,8 @@ struct Lessor::Impl : std::enable_shared_from_this<Impl> {
   Nanos handed_out_at{0};
   absl::flat_hash_map<int64_t, Lease> leases;
   AttachedKeys attached;
-  absl::flat_hash_map<int64_t, Waiters> waiting;
+  // Ordered: they are answered in the same order in every run of a seed.
+  std::map<int64_t, Waiters> waiting;
   DeadlineHeap expiries;
   DeadlineHeap checkpoints;
 };

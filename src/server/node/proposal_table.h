@@ -75,7 +75,10 @@ class ProposalTable {
     std::vector<ApplyCallback> all;
     {
       base::MutexLock lock(mutex_);
-      for (auto& [id, callback] : waiters_) all.push_back(std::move(callback));
+      // In the order in which they were proposed, the same in every run of a seed.
+      for (const auto& [deadline, id] : deadlines_) {
+        if (auto it = waiters_.find(id); it != waiters_.end()) all.push_back(std::move(it->second));
+      }
       waiters_.clear();
       deadlines_.clear();
     }
