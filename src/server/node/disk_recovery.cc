@@ -10,36 +10,13 @@
 #include "raft/conf_change.h"
 #include "raft/membership.h"
 #include "server/node/conf_state_json.h"
+#include "server/node/log_records.h"
 #include "server/node/member_disk.h"
 #include "server/node/raft_convert.h"
 #include "storage/store.h"
 #include "wal/wal.h"
 
 namespace kvd::server {
-namespace {
-
-constexpr std::string_view kRebuiltGeneration = "1";
-
-wal::Options LogOptions(const DiskOptions& options, base::Executor& background) {
-  wal::Options out;
-  out.max_segments = options.max_wals;
-  out.segment_bytes = options.wal_segment_bytes;
-  out.no_fsync = options.no_fsync;
-  out.background = &background;
-  return out;
-}
-
-raft::Entry ChangeEntry(const raft::ConfChange& change, raft::Index index, raft::Term term) {
-  raft::Entry entry;
-  entry.term = term;
-  entry.index = index;
-  entry.type = raft::EntryType::kConfChange;
-  entry.data = base::SharedBytes(raft::EncodeConfChange(change));
-  return entry;
-}
-
-}  // namespace
-
 absl::StatusOr<bool> MemberDisk::HasState() {
   absl::StatusOr<std::optional<std::string>> generation = ActiveGeneration();
   if (!generation.ok()) return generation.status();
@@ -84,24 +61,14 @@ absl::StatusOr<std::unique_ptr<storage::Store>> MemberDisk::RebuildStore() {
   absl::StatusOr<wal::Contents> log = wal::Wal::Read(fs_, options_.wal_dir, wal::SnapshotMarker());
   if (!log.ok()) {
     return absl::DataLossError(
-        absl::StrCat("database file ", base::JoinPath(options_.backend_dir, "ACTIVE"),
+        absl::StrCat("database file ", base::JoinPath(options_.backend_dir, kActiveFile),
                      " of the backend is missing, and it cannot be built again, since the log in ",
                      options_.wal_dir, " does not reach back to the first entry: ", log.status().message()));
   }
   KVD_LOG(kWarn, "the database is missing; building it again from the log, which is whole",
           {"path", options_.backend_dir}, {"entries", log->entries.size()});
-  generation_ = kRebuiltGeneration;
-  if (absl::Status cleared = fs_.RemoveAll(base::JoinPath(options_.backend_dir, generation_));
-      !cleared.ok()) {
-    return cleared;
-  }
   if (absl::Status made = fs_.CreateDirs(options_.backend_dir); !made.ok()) return made;
-  absl::StatusOr<std::unique_ptr<storage::Store>> store = OpenStore(generation_, true);
-  if (!store.ok()) return store.status();
-  absl::Status named =
-      base::WriteFileAtomically(fs_, base::JoinPath(options_.backend_dir, "ACTIVE"), generation_);
-  if (!named.ok()) return named;
-  return store;
+  return MakeStore();
 }
 
 // A log that begins where the state machine ends.
@@ -124,14 +91,13 @@ absl::Status MemberDisk::MakeLog(State& state) {
   if (state.cluster_id == 0) state.cluster_id = ClusterIdOf(ids);
   KVD_LOG(kWarn, "making a log that begins where the database ends; what came later is lost",
           {"index", applied.index});
-  absl::StatusOr<std::unique_ptr<wal::Wal>> wal =
-      wal::Wal::Create(fs_, options_.wal_dir, EncodeLogMetadata(state.member_id, state.cluster_id),
-                       LogOptions(options_, background_));
+  absl::StatusOr<std::unique_ptr<wal::Wal>> wal = wal::Wal::Create(
+      fs_, options_.wal_dir, EncodeLogMetadata(state.member_id, state.cluster_id), LogOptions());
   if (!wal.ok()) return wal.status();
   state.wal = std::move(*wal);
   // The votes of this term are not known any more.
   state.hard = {applied.term + 1, raft::kNoNode, applied.index};
-  wal::HardState hard{state.hard.term, state.hard.vote, state.hard.commit};
+  const wal::HardState hard = ToWal(state.hard);
   absl::Status written = state.wal->Append(&hard, {});
   if (written.ok()) written = state.wal->SaveSnapshot({applied.index, applied.term, EncodeConfState(conf)});
   state.log = std::make_unique<raft::MemoryLog>(raft::SnapshotMeta{applied.index, applied.term, {}});
@@ -190,11 +156,8 @@ absl::Status MemberDisk::MakeAlone(State& state) {
   }
   state.hard.term = term;
   state.hard.commit = index;
-  wal::HardState hard{state.hard.term, state.hard.vote, state.hard.commit};
-  std::vector<wal::Entry> records;
-  for (const raft::Entry& e : entries)
-    records.push_back({e.index, e.term, static_cast<int32_t>(e.type), e.data});
-  absl::Status written = state.wal->Append(&hard, records);
+  const wal::HardState hard = ToWal(state.hard);
+  absl::Status written = state.wal->Append(&hard, ToWal(entries));
   if (written.ok()) written = state.wal->Sync();
   if (!written.ok()) return written;
   state.log->Append(entries);

@@ -6,7 +6,7 @@
 #include "base/log.h"
 #include "base/mutant.h"
 #include "base/sites.h"
-#include "server/node/raft_convert.h"
+#include "server/node/log_records.h"
 #include "wal/wal.h"
 
 namespace kvd::server {
@@ -14,14 +14,6 @@ namespace {
 
 constexpr base::Nanos kSpaceRetry = std::chrono::milliseconds(500);
 constexpr base::Nanos kSlowSync = std::chrono::seconds(1);
-
-wal::HardState ToWal(const raft::HardState& hard) {
-  return {hard.term, hard.vote, hard.commit};
-}
-
-wal::SnapshotMarker ToWal(const raft::SnapshotMeta& meta) {
-  return {meta.index, meta.term, EncodeConfState(meta.conf_state)};
-}
 
 }  // namespace
 
@@ -68,11 +60,7 @@ LogWriter::Outcome LogWriter::Check(const absl::Status& status) {
 }
 
 LogWriter::Outcome LogWriter::Write(const Job& job) {
-  std::vector<wal::Entry> entries;
-  entries.reserve(job.entries.size());
-  for (const raft::Entry& e : job.entries) {
-    entries.push_back({e.index, e.term, static_cast<int32_t>(e.type), e.data});
-  }
+  const std::vector<wal::Entry> entries = ToWal(job.entries);
   if (job.hard) hard_ = *job.hard;
   wal::HardState hard = ToWal(hard_);
   if (KVD_MUTANT("vote_not_persisted")) hard.vote = raft::kNoNode;

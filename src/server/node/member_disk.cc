@@ -10,8 +10,8 @@
 #include "base/log.h"
 #include "base/sites.h"
 #include "base/strings.h"
-#include "raft/conf_change.h"
 #include "server/node/conf_state_json.h"
+#include "server/node/log_records.h"
 #include "server/node/raft_convert.h"
 #include "server/node/snapshot_file.h"
 #include "server/node/wire_codec.h"
@@ -21,8 +21,6 @@
 namespace kvd::server {
 namespace {
 
-constexpr std::string_view kActiveFile = "ACTIVE";
-constexpr std::string_view kFirstGeneration = "1";
 constexpr std::string_view kSnapshotSuffix = ".snap.db";
 constexpr std::string_view kTemporaryPrefix = "tmp";
 constexpr raft::Term kBootstrapTerm = 1;
@@ -35,15 +33,6 @@ storage::RocksOptions EngineOptions(const DiskOptions& options, bool create) {
   return out;
 }
 
-wal::Options LogOptions(const DiskOptions& options, base::Executor& background) {
-  wal::Options out;
-  out.max_segments = options.max_wals;
-  out.segment_bytes = options.wal_segment_bytes;
-  out.no_fsync = options.no_fsync;
-  out.background = &background;
-  return out;
-}
-
 // The entries that add the founders, the same on each of them (ETCD: raft's StartNode).
 std::vector<raft::Entry> FoundingEntries(std::vector<Member> members) {
   std::sort(members.begin(), members.end(), [](const Member& a, const Member& b) { return a.id < b.id; });
@@ -53,21 +42,9 @@ std::vector<raft::Entry> FoundingEntries(std::vector<Member> members) {
     change.type = raft::ConfChangeType::kAddNode;
     change.node = member.id;
     change.context = MemberToJson(member);
-    raft::Entry entry;
-    entry.term = kBootstrapTerm;
-    entry.index = entries.size() + 1;
-    entry.type = raft::EntryType::kConfChange;
-    entry.data = base::SharedBytes(raft::EncodeConfChange(change));
-    entries.push_back(std::move(entry));
+    entries.push_back(ChangeEntry(change, entries.size() + 1, kBootstrapTerm));
   }
   return entries;
-}
-
-std::vector<wal::Entry> ToWal(const std::vector<raft::Entry>& entries) {
-  std::vector<wal::Entry> out;
-  out.reserve(entries.size());
-  for (const raft::Entry& e : entries) out.push_back({e.index, e.term, static_cast<int32_t>(e.type), e.data});
-  return out;
 }
 
 // What of the log stands behind the marker. Entries of an older term were overwritten by the snapshot that
@@ -140,6 +117,30 @@ absl::StatusOr<std::unique_ptr<storage::Store>> MemberDisk::OpenStore(const std:
   return storage::Store::Open(std::move(*engine), background_);
 }
 
+// An empty one in the place of what is there under its name.
+absl::StatusOr<std::unique_ptr<storage::Store>> MemberDisk::MakeStore() {
+  generation_ = kFirstGeneration;
+  if (absl::Status cleared = fs_.RemoveAll(base::JoinPath(options_.backend_dir, generation_));
+      !cleared.ok()) {
+    return cleared;
+  }
+  absl::StatusOr<std::unique_ptr<storage::Store>> store = OpenStore(generation_, true);
+  if (!store.ok()) return store.status();
+  absl::Status named =
+      base::WriteFileAtomically(fs_, base::JoinPath(options_.backend_dir, kActiveFile), generation_);
+  if (!named.ok()) return named;
+  return store;
+}
+
+wal::Options MemberDisk::LogOptions() const {
+  wal::Options out;
+  out.max_segments = options_.max_wals;
+  out.segment_bytes = options_.wal_segment_bytes;
+  out.no_fsync = options_.no_fsync;
+  out.background = &background_;
+  return out;
+}
+
 absl::StatusOr<MemberDisk::State> MemberDisk::Create(uint64_t member_id, uint64_t cluster_id,
                                                      std::vector<Member> first_members) {
   for (const std::string& dir : {options_.member_dir, options_.snap_dir, options_.backend_dir}) {
@@ -148,31 +149,21 @@ absl::StatusOr<MemberDisk::State> MemberDisk::Create(uint64_t member_id, uint64_
   State state;
   state.member_id = member_id;
   state.cluster_id = cluster_id;
-  generation_ = kFirstGeneration;
   // A start that was cut short left a state machine without a log: nothing in it was ever acknowledged.
-  if (absl::Status cleared = fs_.RemoveAll(base::JoinPath(options_.backend_dir, generation_));
-      !cleared.ok()) {
-    return cleared;
-  }
-  absl::StatusOr<std::unique_ptr<storage::Store>> store = OpenStore(generation_, true);
+  absl::StatusOr<std::unique_ptr<storage::Store>> store = MakeStore();
   if (!store.ok()) return store.status();
   state.store = std::move(*store);
-  if (absl::Status named =
-          base::WriteFileAtomically(fs_, base::JoinPath(options_.backend_dir, kActiveFile), generation_);
-      !named.ok()) {
-    return named;
-  }
 
   // Last: a log is what makes the directory a member's.
-  absl::StatusOr<std::unique_ptr<wal::Wal>> wal = wal::Wal::Create(
-      fs_, options_.wal_dir, EncodeLogMetadata(member_id, cluster_id), LogOptions(options_, background_));
+  absl::StatusOr<std::unique_ptr<wal::Wal>> wal =
+      wal::Wal::Create(fs_, options_.wal_dir, EncodeLogMetadata(member_id, cluster_id), LogOptions());
   if (!wal.ok()) return wal.status();
   state.wal = std::move(*wal);
   state.log = std::make_unique<raft::MemoryLog>();
   std::vector<raft::Entry> entries = FoundingEntries(std::move(first_members));
   if (!entries.empty()) {
     state.hard = {kBootstrapTerm, raft::kNoNode, entries.back().index};
-    wal::HardState hard{state.hard.term, state.hard.vote, state.hard.commit};
+    const wal::HardState hard = ToWal(state.hard);
     absl::Status written = state.wal->Append(&hard, ToWal(entries));
     if (written.ok()) written = state.wal->Sync();
     if (!written.ok()) return written;
@@ -258,8 +249,7 @@ absl::Status MemberDisk::OpenLog(State& state, bool from_first) {
       }
     }
   }
-  absl::StatusOr<wal::Wal::Opened> opened =
-      wal::Wal::Open(fs_, options_.wal_dir, from, LogOptions(options_, background_));
+  absl::StatusOr<wal::Wal::Opened> opened = wal::Wal::Open(fs_, options_.wal_dir, from, LogOptions());
   if (!opened.ok()) return opened.status();
   state.wal = std::move(opened->wal);
   wal::Contents& contents = opened->contents;

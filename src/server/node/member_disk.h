@@ -21,6 +21,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -40,7 +41,8 @@ class Store;
 }  // namespace kvd::storage
 namespace kvd::wal {
 class Wal;
-}
+struct Options;
+}  // namespace kvd::wal
 
 namespace kvd::server {
 
@@ -119,8 +121,13 @@ class MemberDisk {
   absl::Status ActivateLoaded();
 
  private:
+  static constexpr std::string_view kActiveFile = "ACTIVE";
+  static constexpr std::string_view kFirstGeneration = "1";
+
+  wal::Options LogOptions() const;
   absl::StatusOr<std::unique_ptr<storage::Engine>> OpenEngine(const std::string& generation, bool create);
   absl::StatusOr<std::unique_ptr<storage::Store>> OpenStore(const std::string& generation, bool create);
+  absl::StatusOr<std::unique_ptr<storage::Store>> MakeStore();
   absl::StatusOr<std::optional<std::string>> ActiveGeneration() const;
   absl::StatusOr<std::unique_ptr<storage::Store>> RebuildStore();
   absl::Status RecoverSnapshot(uint64_t index, uint64_t term, const std::string& conf_state, State& state);
