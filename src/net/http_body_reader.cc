@@ -2,18 +2,13 @@
 
 #include <utility>
 
+#include "base/hex.h"
+
 namespace kvd::net {
 namespace {
 
 constexpr size_t kMaxLineBytes = 4096;
 constexpr size_t kMaxSizeDigits = 15;
-
-int HexDigit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
 
 }  // namespace
 
@@ -55,7 +50,7 @@ absl::StatusOr<bool> HttpBodyReader::TakeLine(std::string_view* bytes) {
 absl::Status HttpBodyReader::StartChunk() {
   uint64_t size = 0;
   size_t digits = 0;
-  for (int d; digits < line_.size() && (d = HexDigit(line_[digits])) >= 0; ++digits) {
+  for (int d; digits < line_.size() && (d = base::HexDigit(line_[digits])) >= 0; ++digits) {
     if (digits >= kMaxSizeDigits) return absl::InvalidArgumentError("a chunk is too large");
     size = size << 4 | static_cast<uint64_t>(d);
   }

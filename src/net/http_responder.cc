@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/hex.h"
 
 namespace kvd::net {
 namespace {
@@ -83,13 +84,6 @@ class HttpCallImpl final : public HttpCall {
   std::atomic<State> state_{State::kOpen};
 };
 
-int HexDigit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
-
 void ReplyPlain(HttpCall& call, int status, std::string text, HttpHeaders headers) {
   HttpResponse response;
   response.status = status;
@@ -106,8 +100,11 @@ std::string PercentDecode(std::string_view text, bool plus) {
   std::string decoded;
   decoded.reserve(text.size());
   for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '%' && i + 2 < text.size() && HexDigit(text[i + 1]) >= 0 && HexDigit(text[i + 2]) >= 0) {
-      decoded += static_cast<char>(HexDigit(text[i + 1]) * 16 + HexDigit(text[i + 2]));
+    const bool escape = text[i] == '%' && i + 2 < text.size();
+    const int high = escape ? base::HexDigit(text[i + 1]) : -1;
+    const int low = escape ? base::HexDigit(text[i + 2]) : -1;
+    if (high >= 0 && low >= 0) {
+      decoded += static_cast<char>(high << 4 | low);
       i += 2;
     } else {
       decoded += plus && text[i] == '+' ? ' ' : text[i];

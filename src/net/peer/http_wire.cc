@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/match.h"
+#include "base/hex.h"
 #include "base/strings.h"
 
 namespace kvd::net {
@@ -53,13 +54,6 @@ absl::StatusOr<HttpHead> ParseHead(std::string_view bytes) {
   if (auto length = parser.content_length()) head.content_length = *length;
   for (const auto& field : message) head.fields.Add(View(field.name_string()), View(field.value()));
   return head;
-}
-
-int HexDigit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
 }
 
 }  // namespace
@@ -137,8 +131,8 @@ bool PercentDecode(std::string_view text, std::string* out) {
       out->push_back(text[i]);
       continue;
     }
-    int high = i + 2 < text.size() ? HexDigit(text[i + 1]) : -1;
-    int low = i + 2 < text.size() ? HexDigit(text[i + 2]) : -1;
+    int high = i + 2 < text.size() ? base::HexDigit(text[i + 1]) : -1;
+    int low = i + 2 < text.size() ? base::HexDigit(text[i + 2]) : -1;
     if (high < 0 || low < 0) return false;
     out->push_back(static_cast<char>(high << 4 | low));
     i += 2;
