@@ -2,7 +2,6 @@
 
 #include <ares.h>
 #include <arpa/nameser.h>
-#include <netdb.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -16,6 +15,7 @@
 
 #include "absl/strings/str_join.h"
 #include "base/strings.h"
+#include "net/dns/numeric_addresses.h"
 
 namespace kvd::net {
 namespace {
@@ -59,19 +59,6 @@ absl::StatusOr<std::vector<SrvRecord>> ParseServices(const unsigned char* answer
     return std::tie(a.priority, a.target, a.port) < std::tie(b.priority, b.target, b.port);
   });
   return records;
-}
-
-std::vector<std::string> Texts(const ares_addrinfo* info) {
-  std::vector<std::string> addresses;
-  for (const ares_addrinfo_node* it = info->nodes; it != nullptr; it = it->ai_next) {
-    char text[NI_MAXHOST];
-    if (::getnameinfo(it->ai_addr, it->ai_addrlen, text, sizeof(text), nullptr, 0, NI_NUMERICHOST) == 0) {
-      addresses.emplace_back(text);
-    }
-  }
-  std::sort(addresses.begin(), addresses.end());
-  addresses.erase(std::unique(addresses.begin(), addresses.end()), addresses.end());
-  return addresses;
 }
 
 class CaresClient final : public DnsClient {
@@ -128,7 +115,7 @@ absl::StatusOr<std::vector<std::string>> CaresClient::Addresses(const std::strin
         std::unique_ptr<ares_addrinfo, decltype(&ares_freeaddrinfo)> owned(info, &ares_freeaddrinfo);
         out->done = true;
         if (error == ARES_SUCCESS) {
-          out->result = Texts(info);
+          out->result = NumericAddresses(info->nodes);
           if (out->result->empty()) error = ARES_ENODATA;
         }
         if (error != ARES_SUCCESS) out->result = ToStatus(error, out->name);

@@ -1,13 +1,11 @@
-#include <arpa/inet.h>
 #include <netdb.h>
-#include <netinet/in.h>
 #include <sys/socket.h>
 
-#include <algorithm>
 #include <memory>
 
 #include "base/file_system.h"
 #include "base/strings.h"
+#include "net/dns/numeric_addresses.h"
 #include "net/startup/blocking_loop.h"
 #include "server/bootstrap/bootstrap.h"
 #include "server/bootstrap/discovery.h"
@@ -86,16 +84,7 @@ absl::StatusOr<std::vector<std::string>> ResolveHost(const std::string& host) {
     return absl::UnavailableError(base::StrCat("cannot resolve ", host, ": ", ::gai_strerror(error)));
   }
   std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owned(found, &::freeaddrinfo);
-  std::vector<std::string> addresses;
-  for (const addrinfo* it = found; it != nullptr; it = it->ai_next) {
-    char text[NI_MAXHOST];
-    if (::getnameinfo(it->ai_addr, it->ai_addrlen, text, sizeof(text), nullptr, 0, NI_NUMERICHOST) == 0) {
-      addresses.emplace_back(text);
-    }
-  }
-  std::sort(addresses.begin(), addresses.end());
-  addresses.erase(std::unique(addresses.begin(), addresses.end()), addresses.end());
-  return addresses;
+  return net::NumericAddresses(owned.get());
 }
 
 }  // namespace
