@@ -21,7 +21,6 @@
 #include <cstdlib>
 #include <iostream>
 #include <memory>
-#include <mutex>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -29,50 +28,19 @@
 
 #include "etcdserverpb/rpc.grpc.pb.h"
 #include "etcdserverpb/rpc.pb.h"
+#include "support/channel.h"
+#include "support/silence.h"
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
 // A proposal that was sent to a leader who died is lost, and only the client's patience ends it.
 constexpr auto kWriteTimeout = std::chrono::milliseconds(400);
 constexpr auto kReadTimeout = std::chrono::seconds(30);
 constexpr int kPage = 10'000;
 
-std::shared_ptr<grpc::Channel> Connect(const std::string& endpoint) {
-  grpc::ChannelArguments arguments;
-  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 50);
-  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 200);
-  arguments.SetMaxReceiveMessageSize(-1);
-  return grpc::CreateCustomChannel(endpoint, grpc::InsecureChannelCredentials(), arguments);
+std::shared_ptr<grpc::Channel> ConnectTo(const std::string& endpoint) {
+  return kvd::support::Connect(endpoint, kvd::support::ReconnectSoon(std::chrono::milliseconds(50)));
 }
-
-// When writes were acknowledged, as far as the longest silence goes.
-class Silence {
- public:
-  void Mark() {
-    std::lock_guard lock(mutex_);
-    last_ = Clock::now();
-    longest_ = {};
-  }
-  void Acknowledged() {
-    std::lock_guard lock(mutex_);
-    const Clock::time_point now = Clock::now();
-    longest_ = std::max(longest_, now - last_);
-    last_ = now;
-  }
-  int64_t LongestMs() {
-    std::lock_guard lock(mutex_);
-    return std::chrono::duration_cast<std::chrono::milliseconds>(std::max(longest_, Clock::now() - last_))
-        .count();
-  }
-
- private:
-  std::mutex mutex_;
-  Clock::time_point last_ = Clock::now();
-  Clock::duration longest_{};
-};
 
 class Load {
  public:
@@ -81,10 +49,10 @@ class Load {
         value_bytes_(value_bytes),
         acknowledged_(clients),
         next_(clients, 0) {
-    for (const std::string& endpoint : endpoints_) channels_.push_back(Connect(endpoint));
+    for (const std::string& endpoint : endpoints_) channels_.push_back(ConnectTo(endpoint));
   }
 
-  Silence& silence() { return silence_; }
+  kvd::support::Silence& silence() { return silence_; }
 
   // Writes until Stop, or until `limit` writes are acknowledged.
   void Start(int64_t limit) {
@@ -110,7 +78,7 @@ class Load {
   }
 
   std::string Verify(const std::string& endpoint) const {
-    const auto stub = etcdserverpb::KV::NewStub(Connect(endpoint));
+    const auto stub = etcdserverpb::KV::NewStub(ConnectTo(endpoint));
     for (size_t i = 0; i < acknowledged_.size(); ++i) {
       std::string error = VerifyClient(*stub, i);
       if (!error.empty()) return error;
@@ -191,7 +159,7 @@ class Load {
   std::vector<std::thread> threads_;
   std::atomic<bool> running_ = false;
   std::atomic<int64_t> left_ = 0;
-  Silence silence_;
+  kvd::support::Silence silence_;
 };
 
 // Answers one line; empty to end.

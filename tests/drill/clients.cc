@@ -27,36 +27,6 @@ void SetDeadline(grpc::ClientContext& context) {
 
 }  // namespace
 
-std::shared_ptr<grpc::Channel> Connect(const std::string& endpoint) {
-  grpc::ChannelArguments arguments;
-  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
-  // Also the time that a connection has to come about.
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1000);
-  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 200);
-  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  arguments.SetMaxReceiveMessageSize(-1);
-  return grpc::CreateCustomChannel(endpoint, grpc::InsecureChannelCredentials(), arguments);
-}
-
-void Silence::Mark() {
-  std::lock_guard lock(mutex_);
-  last_ = Clock::now();
-  longest_ = {};
-}
-
-void Silence::Acknowledged() {
-  std::lock_guard lock(mutex_);
-  const Clock::time_point now = Clock::now();
-  longest_ = std::max(longest_, now - last_);
-  last_ = now;
-}
-
-int64_t Silence::LongestMs() {
-  std::lock_guard lock(mutex_);
-  return std::chrono::duration_cast<milliseconds>(std::max(longest_, Clock::now() - last_)).count();
-}
-
 Client::Client(World& world, uint32_t number, uint64_t seed)
     : world_(world),
       number_(number),

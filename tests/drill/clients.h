@@ -17,30 +17,15 @@
 
 #include "history.pb.h"
 #include "recorder.h"
+#include "support/silence.h"
 
 namespace kvd::drill {
-
-std::shared_ptr<grpc::Channel> Connect(const std::string& endpoint);
-
-// When writes were acknowledged, as far as the longest silence goes. Thread-safe.
-class Silence {
- public:
-  void Mark();
-  void Acknowledged();
-  int64_t LongestMs();
-
- private:
-  using Clock = std::chrono::steady_clock;
-  std::mutex mutex_;
-  Clock::time_point last_ = Clock::now();
-  Clock::duration longest_{};
-};
 
 struct World {
   std::vector<std::string> endpoints;
   std::vector<std::shared_ptr<grpc::Channel>> channels;  // by member
   Recorder* recorder = nullptr;
-  Silence silence;
+  support::Silence silence;
   std::atomic<bool> running{false};
   std::atomic<bool> watching{true};
 };

@@ -5,9 +5,8 @@
 //   silence   the longest time without an acknowledged put     -> "MILLISECONDS"
 //   stop      the clients stop, the watchers go on             -> "stopped"
 //   compact   compacts the history that every watcher has seen -> "compacted REVISION"
-//   settle    waits until leases have ended and all watchers have seen everything, and records what each
-//   member
-//             holds                                            -> "settled REVISION"
+//   settle    waits until leases have ended and all watchers have seen everything, and records
+//             what each member holds                           -> "settled REVISION"
 //   quit
 //
 // Any of them may answer "failed WHY".
@@ -25,6 +24,7 @@
 
 #include "clients.h"
 #include "etcdserverpb/rpc.grpc.pb.h"
+#include "support/channel.h"
 
 namespace kvd::drill {
 namespace {
@@ -238,7 +238,8 @@ int main(int argc, char** argv) {
   std::istringstream list(argv[1]);
   for (std::string endpoint; std::getline(list, endpoint, ',');) {
     world.endpoints.push_back(endpoint);
-    world.channels.push_back(kvd::drill::Connect(endpoint));
+    world.channels.push_back(
+        kvd::support::Connect(endpoint, kvd::support::ReconnectSoon(std::chrono::milliseconds(1000))));
   }
   kvd::drill::Drill drill(world, static_cast<uint32_t>(std::atoi(argv[3])),
                           std::strtoull(argv[4], nullptr, 10));

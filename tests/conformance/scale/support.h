@@ -14,8 +14,11 @@
 #include <vector>
 
 #include "etcdserverpb/rpc.pb.h"
+#include "support/channel.h"
 
 namespace kvd::scale {
+
+using support::Connect;
 
 using Clock = std::chrono::steady_clock;
 
@@ -42,9 +45,6 @@ uint64_t MemoryOf(int64_t pid);
 double Mib(int64_t bytes);
 // `share` between 0 and 1; sorts.
 double Percentile(std::vector<double>& values, double share);
-
-// A connection of its own, without limits on sizes.
-std::shared_ptr<grpc::Channel> Connect(const std::string& endpoint);
 
 std::string Key(std::string_view prefix, int64_t number);
 // The end of the keys that begin with `prefix`, which must not end in 0xff.

@@ -1,13 +1,14 @@
 // A gRPC client for tests: the C++ library's generic stub on a completion queue, one operation at a time.
 #pragma once
 
-#include <grpcpp/create_channel.h>
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 
 #include <memory>
 #include <string>
 #include <utility>
+
+#include "support/channel.h"
 
 namespace kvd::net {
 
@@ -27,11 +28,7 @@ inline std::string ToString(const grpc::ByteBuffer& buffer) {
 class GrpcClient {
  public:
   explicit GrpcClient(uint16_t port, grpc::ChannelArguments arguments = {}) {
-    arguments.SetMaxReceiveMessageSize(-1);
-    arguments.SetMaxSendMessageSize(-1);
-    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // a connection of its own
-    channel_ = grpc::CreateCustomChannel("127.0.0.1:" + std::to_string(port),
-                                         grpc::InsecureChannelCredentials(), arguments);
+    channel_ = support::Connect("127.0.0.1:" + std::to_string(port), std::move(arguments));
     stub_ = std::make_unique<grpc::GenericStub>(channel_);
   }
 
