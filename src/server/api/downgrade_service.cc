@@ -38,9 +38,7 @@ Error CheckTarget(const ClusterView& view, const Version& target) {
 
 void Services::Downgrade(net::UnaryCall call) {
   DowngradeRequest request;
-  if (!request.ParseFromArray(call.request().data(), static_cast<int>(call.request().size()))) {
-    return FailMalformed(call);
-  }
+  if (!Parse(call.request(), &request)) return FailMalformed(call);
   if (!Admit(call)) return;
   switch (request.action()) {
     case DowngradeRequest::VALIDATE:

@@ -16,11 +16,6 @@ constexpr std::string_view kMissingLeader = "\"leader\" field must be provided";
 constexpr std::string_view kNoElectionLeader = "election: no leader";
 constexpr std::string_view kNotElectionLeader = "election: not leader";
 
-template <typename Request>
-bool Parse(std::string_view bytes, Request* request) {
-  return request->ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
-}
-
 void FailWith(const net::UnaryCall& call, std::string_view text) {
   call.Fail(net::StatusCode::kUnknown, std::string(text));
 }

@@ -21,9 +21,7 @@ class LockCall final : public Recipe {
   void Run() {
     call_.OnCancelled([self = Self()] { self->GiveUp(); });
     v3lockpb::LockRequest request;
-    if (!request.ParseFromArray(call_.request().data(), static_cast<int>(call_.request().size()))) {
-      return FailMalformed(call_);
-    }
+    if (!Parse(call_.request(), &request)) return FailMalformed(call_);
     prefix_ = absl::StrCat(request.name(), "/");
     Session(request.lease(), [self = Self()](Error error, int64_t lease) {
       if (error != Error::kOk) return self->End(error);
@@ -115,9 +113,7 @@ void Services::RegisterLock(net::FrontDoor& door) {
   });
   door.RegisterUnary("/v3lockpb.Lock/Unlock", [this](net::UnaryCall call) {
     v3lockpb::UnlockRequest request;
-    if (!request.ParseFromArray(call.request().data(), static_cast<int>(call.request().size()))) {
-      return FailMalformed(call);
-    }
+    if (!Parse(call.request(), &request)) return FailMalformed(call);
     if (!Admit(call)) return;
     if (request.key().empty()) return FailRecipe(call, Error::kEmptyKey);
     etcdserverpb::DeleteRangeRequest remove;
