@@ -1,12 +1,11 @@
 // Named places in the code that a simulation takes part in.
 //
-//   KVD_BUGGIFY("name")  may, in a simulated run, be true: the code then does what is allowed but unusual
-//   (sends a
-//                        single entry, syncs for one job, reads one event at a time), so that the rare paths
-//                        behind it are walked often. A run enables some of the sites only, and an enabled one
-//                        answers true now and then.
-//   KVD_PROBE("name")    says that a rare place was reached, so that a series of runs can tell what it never
-//   tried.
+// KVD_BUGGIFY("name") may, in a simulated run, be true: the code then does what is allowed but unusual (sends
+// a single entry, syncs for one job, reads one event at a time), so that the rare paths behind it are walked
+// often. A run enables some of the sites only, and an enabled one answers true now and then.
+//
+// KVD_PROBE("name") says that a rare place was reached, so that a series of runs can tell what it never
+// tried.
 //
 // Without a simulation a site is one load and one branch that is never taken; put them beside rare decisions
 // and at whole batches, not into loops over records.
