@@ -119,7 +119,7 @@ void Client::CompareAndPut(Operation& op, const std::string& key, bool else_read
 // Keys with a lease are never deleted but with it.
 void Client::FillLease(Operation& op) {
   if (leases_.size() < 2 || (leases_.size() < 4 && Below(4) == 0)) {
-    op.mutable_grant()->set_id(static_cast<int64_t>((number_ + 1) * 1'000'000 + next_));
+    op.mutable_grant()->set_id(static_cast<int64_t>((uint64_t{number_} + 1) * 1'000'000 + next_));
     op.mutable_grant()->set_ttl(kLeaseTtl);
     return;
   }
