@@ -1,5 +1,6 @@
 #include "server/node/log_writer.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -67,19 +68,25 @@ LogWriter::Outcome LogWriter::Write(const Job& job) {
   if (job.snapshot != nullptr) {
     // The marker first: a commit index that the log does not reach would look like a loss after a crash in
     // between.
+    marked_ = std::max(marked_, job.snapshot->meta.index);
     if (Outcome o = Check(wal_.SaveSnapshot(ToWal(job.snapshot->meta))); o != Outcome::kWritten) return o;
   }
   return Check(wal_.Append(job.hard ? &hard : nullptr, entries));
 }
 
 absl::Status LogWriter::SaveMarker(const raft::SnapshotMeta& marker) {
+  // A member starts from the last marker. One of a state machine that has yet to install the snapshot which
+  // was received after it would hide that snapshot, whose entries the log does not hold.
+  if (marker.index <= marked_) return absl::OkStatus();
   // A marker counts only if the log also says that its index is committed.
   if (hard_.commit < marker.index) {
     hard_.commit = marker.index;
     wal::HardState hard = ToWal(hard_);
     if (absl::Status status = wal_.Append(&hard, {}); !status.ok()) return status;
   }
-  return wal_.SaveSnapshot(ToWal(marker));
+  if (absl::Status status = wal_.SaveSnapshot(ToWal(marker)); !status.ok()) return status;
+  marked_ = marker.index;
+  return absl::OkStatus();
 }
 
 void LogWriter::WriteQueued() {

@@ -88,7 +88,8 @@ class LogWriter {
   size_t encoded_ = 0;
   bool waiting_for_space_ = false;
   bool failed_ = false;
-  raft::HardState hard_;  // last given to the log
+  raft::HardState hard_;    // last given to the log
+  raft::Index marked_ = 0;  // the greatest index of a marker that was written here
   std::atomic<bool> no_space_{false};
   std::atomic<int64_t> owed_since_{0};  // monotonic nanoseconds; 0: nothing
 };
