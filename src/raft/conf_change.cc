@@ -3,82 +3,13 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/protobuf_wire.h"
 
 namespace kvd::raft {
 namespace {
 
-// Protobuf's wire format, as far as these two messages need it.
-enum WireType : uint32_t { kVarint = 0, kFixed64 = 1, kBytes = 2, kFixed32 = 5 };
-
-void PutVarint(uint64_t v, std::string* out) {
-  while (v >= 0x80) {
-    out->push_back(static_cast<char>(v | 0x80));
-    v >>= 7;
-  }
-  out->push_back(static_cast<char>(v));
-}
-void PutNumber(uint32_t field, uint64_t v, std::string* out) {
-  PutVarint(field << 3 | kVarint, out);
-  PutVarint(v, out);
-}
-void PutBytes(uint32_t field, std::string_view v, std::string* out) {
-  PutVarint(field << 3 | kBytes, out);
-  PutVarint(v.size(), out);
-  out->append(v);
-}
-
-struct Field {
-  uint32_t number = 0;
-  uint32_t wire_type = 0;
-  uint64_t value = 0;      // of kVarint
-  std::string_view bytes;  // of kBytes
-};
-
-class Reader {
- public:
-  explicit Reader(std::string_view in) : in_(in) {}
-  bool AtEnd() const { return in_.empty(); }
-  // False: the bytes are broken.
-  bool Next(Field* f) {
-    uint64_t tag;
-    if (!Varint(&tag) || tag >> 3 == 0 || tag > UINT32_MAX) return false;
-    f->number = static_cast<uint32_t>(tag >> 3);
-    f->wire_type = static_cast<uint32_t>(tag & 7);
-    switch (f->wire_type) {
-      case kVarint:
-        return Varint(&f->value);
-      case kBytes: {
-        uint64_t n;
-        return Varint(&n) && Take(n, &f->bytes);
-      }
-      case kFixed64:
-        return Take(8, &f->bytes);
-      case kFixed32:
-        return Take(4, &f->bytes);
-      default:
-        return false;
-    }
-  }
-
- private:
-  bool Varint(uint64_t* v) {
-    *v = 0;
-    for (int shift = 0; shift < 70 && !in_.empty(); shift += 7) {
-      auto b = static_cast<unsigned char>(in_[0]);
-      in_.remove_prefix(1);
-      if (shift < 64) *v |= static_cast<uint64_t>(b & 0x7f) << shift;
-      if (b < 0x80) return true;
-    }
-    return false;
-  }
-  bool Take(uint64_t n, std::string_view* out) {
-    if (n > in_.size()) return false;
-    *out = in_.substr(0, n);
-    in_.remove_prefix(n);
-    return true;
-  }
-  std::string_view in_;
-};
+using base::FieldReader;
+using base::WireType;
 
 bool ToType(uint64_t v, ConfChangeType* type) {
   if (v > static_cast<uint64_t>(ConfChangeType::kAddLearnerNode)) return false;
@@ -93,73 +24,69 @@ bool ToTransition(uint64_t v, ConfChangeTransition* transition) {
 }
 
 bool DecodeSingle(std::string_view bytes, ConfChangeSingle* out) {
-  Reader in(bytes);
-  Field f;
-  while (!in.AtEnd()) {
-    if (!in.Next(&f)) return false;
-    if (f.number > 2) continue;
-    if (f.wire_type != kVarint) return false;
-    if (f.number == 1 && !ToType(f.value, &out->type)) return false;
-    if (f.number == 2) out->node = f.value;
+  FieldReader in(bytes);
+  while (in.Next()) {
+    if (in.field() > 2) continue;
+    if (in.type() != WireType::kVarint) return false;
+    if (in.field() == 1 && !ToType(in.varint(), &out->type)) return false;
+    if (in.field() == 2) out->node = in.varint();
   }
-  return true;
+  return in.ok();
 }
 
 }  // namespace
 
 std::string EncodeConfChange(const ConfChange& change) {
   std::string out;
-  PutNumber(1, change.id, &out);
-  PutNumber(2, static_cast<uint64_t>(change.type), &out);
-  PutNumber(3, change.node, &out);
-  if (!change.context.empty()) PutBytes(4, change.context, &out);
+  base::AppendVarintField(out, 1, change.id);
+  base::AppendVarintField(out, 2, static_cast<uint64_t>(change.type));
+  base::AppendVarintField(out, 3, change.node);
+  if (!change.context.empty()) base::AppendBytesField(out, 4, change.context);
   return out;
 }
 
 std::string EncodeConfChange(const ConfChangeV2& change) {
   std::string out;
-  PutNumber(1, static_cast<uint64_t>(change.transition), &out);
+  base::AppendVarintField(out, 1, static_cast<uint64_t>(change.transition));
   for (const ConfChangeSingle& single : change.changes) {
     std::string inner;
-    PutNumber(1, static_cast<uint64_t>(single.type), &inner);
-    PutNumber(2, single.node, &inner);
-    PutBytes(2, inner, &out);
+    base::AppendVarintField(inner, 1, static_cast<uint64_t>(single.type));
+    base::AppendVarintField(inner, 2, single.node);
+    base::AppendBytesField(out, 2, inner);
   }
-  if (!change.context.empty()) PutBytes(3, change.context, &out);
+  if (!change.context.empty()) base::AppendBytesField(out, 3, change.context);
   return out;
 }
 
 std::optional<ConfChange> DecodeConfChange(std::string_view bytes) {
   ConfChange out;
-  Reader in(bytes);
-  Field f;
-  while (!in.AtEnd()) {
-    if (!in.Next(&f)) return std::nullopt;
-    if (f.number > 4) continue;
-    if (f.wire_type != (f.number == 4 ? kBytes : kVarint)) return std::nullopt;
-    if (f.number == 1) out.id = f.value;
-    if (f.number == 2 && !ToType(f.value, &out.type)) return std::nullopt;
-    if (f.number == 3) out.node = f.value;
-    if (f.number == 4) out.context = std::string(f.bytes);
+  FieldReader in(bytes);
+  while (in.Next()) {
+    if (in.field() > 4) continue;
+    if (in.type() != (in.field() == 4 ? WireType::kLength : WireType::kVarint)) return std::nullopt;
+    if (in.field() == 1) out.id = in.varint();
+    if (in.field() == 2 && !ToType(in.varint(), &out.type)) return std::nullopt;
+    if (in.field() == 3) out.node = in.varint();
+    if (in.field() == 4) out.context = std::string(in.bytes());
   }
+  if (!in.ok()) return std::nullopt;
   return out;
 }
 
 std::optional<ConfChangeV2> DecodeConfChangeV2(std::string_view bytes) {
   ConfChangeV2 out;
-  Reader in(bytes);
-  Field f;
-  while (!in.AtEnd()) {
-    if (!in.Next(&f)) return std::nullopt;
-    if (f.number > 3) continue;
-    if (f.wire_type != (f.number == 1 ? kVarint : kBytes)) return std::nullopt;
-    if (f.number == 1 && !ToTransition(f.value, &out.transition)) return std::nullopt;
-    if (f.number == 2) {
+  FieldReader in(bytes);
+  while (in.Next()) {
+    if (in.field() > 3) continue;
+    if (in.type() != (in.field() == 1 ? WireType::kVarint : WireType::kLength)) return std::nullopt;
+    if (in.field() == 1 && !ToTransition(in.varint(), &out.transition)) return std::nullopt;
+    if (in.field() == 2) {
       out.changes.emplace_back();
-      if (!DecodeSingle(f.bytes, &out.changes.back())) return std::nullopt;
+      if (!DecodeSingle(in.bytes(), &out.changes.back())) return std::nullopt;
     }
-    if (f.number == 3) out.context = std::string(f.bytes);
+    if (in.field() == 3) out.context = std::string(in.bytes());
   }
+  if (!in.ok()) return std::nullopt;
   return out;
 }
 

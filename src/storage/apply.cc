@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/mutant.h"
+#include "base/protobuf_wire.h"
 #include "base/sites.h"
 #include "storage/store_impl.h"
 #include "storage/sweeper.h"
@@ -166,7 +167,7 @@ int64_t Writer::Delete(const base::KeyInterval& interval, std::string* prev_kvs)
   for (const auto& [key, old] : doomed) {
     if (prev_kvs == nullptr) break;
     store_.Fetch(view, old,
-                 [prev_kvs](std::string_view r) { AppendBytesField(*prev_kvs, kPrevKvsField, r); });
+                 [prev_kvs](std::string_view r) { base::AppendBytesField(*prev_kvs, kPrevKvsField, r); });
   }
   for (const auto& [key, old] : doomed) Tombstone(key, old);
   return static_cast<int64_t>(doomed.size());
@@ -234,7 +235,7 @@ OpResult ApplyBatch::Put(const PutArgs& args, Answer answer) {
     writer.Begin();
     result.error = writer.Put(args, wants_prev ? &prev_kv : nullptr);
     writer.End();
-    if (!prev_kv.empty()) AppendBytesField(result.body, 2, prev_kv);
+    if (!prev_kv.empty()) base::AppendBytesField(result.body, 2, prev_kv);
   }
   result.revision = writer.state_.revision;
   return result;
@@ -250,7 +251,7 @@ OpResult ApplyBatch::DeleteRange(const DeleteRangeArgs& args, Answer answer) {
                                wants_prev ? &prev_kvs : nullptr);
   result.revision = writer.End();
   if (answer == Answer::kFull) {
-    AppendVarintField(result.body, 2, result.count);
+    base::AppendInt64Field(result.body, 2, result.count);
     result.body.append(prev_kvs);
   }
   return result;

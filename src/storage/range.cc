@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/protobuf_wire.h"
 #include "storage/store_impl.h"
 
 namespace kvd::storage {
@@ -30,7 +31,7 @@ void AppendKeyOnly(std::string_view key, const KeyVersion& v, std::string* out) 
                       .version = v.version,
                       .value = {},
                       .lease = 0});
-  AppendBytesField(*out, kKvsField, kv);
+  base::AppendBytesField(*out, kKvsField, kv);
 }
 
 }  // namespace
@@ -286,7 +287,7 @@ size_t RangeReader::NextLatest(size_t max_keys, size_t max_bytes, std::string* o
   size_t given = 0, stop = out->size() + max_bytes;
   while (left_ > 0 && given < max_keys && out->size() < stop) {
     KVD_CHECK(latest_->Valid(), "the index counts more keys than the engine has");
-    AppendBytesField(*out, kKvsField, latest_->value());
+    base::AppendBytesField(*out, kKvsField, latest_->value());
     latest_->Next();
     ++given;
     --left_;
@@ -330,7 +331,7 @@ size_t RangeReader::NextRefs(size_t max_keys, size_t max_bytes, std::string* out
 void RangeReader::Emit(const Ref& ref, std::string* out) {
   if (!ref.record.empty()) {
     if (!args_.keys_only) {
-      AppendBytesField(*out, kKvsField, ref.record);
+      base::AppendBytesField(*out, kKvsField, ref.record);
       return;
     }
     KeyValueView kv;
@@ -338,7 +339,7 @@ void RangeReader::Emit(const Ref& ref, std::string* out) {
     kv.value = {};
     std::string stripped;
     AppendKeyValue(stripped, kv);
-    AppendBytesField(*out, kKvsField, stripped);
+    base::AppendBytesField(*out, kKvsField, stripped);
     return;
   }
   if (args_.keys_only) {
@@ -363,19 +364,19 @@ void RangeReader::EmitRecord(const Ref& ref, std::string* out) {
       KeyValueView kv;
       DecodeKeyValue(latest_->value(), &kv);
       if (kv.mod_revision == ref.version.mod_main) {
-        AppendBytesField(*out, kKvsField, latest_->value());
+        base::AppendBytesField(*out, kKvsField, latest_->value());
         return;
       }
     }
   }
   store_.Fetch(view_, ref.version,
-               [out](std::string_view record) { AppendBytesField(*out, kKvsField, record); });
+               [out](std::string_view record) { base::AppendBytesField(*out, kKvsField, record); });
 }
 
 void RangeReader::AppendRest(std::string* out) {
   while (!done()) Next(0, 0, out);
-  AppendVarintField(*out, 3, more_ ? 1 : 0);
-  AppendVarintField(*out, 4, count_);
+  base::AppendInt64Field(*out, 3, more_ ? 1 : 0);
+  base::AppendInt64Field(*out, 4, count_);
 }
 
 std::unique_ptr<RangeCursor> Store::OpenRange(const RangeArgs& args, StoreError* error) const {
@@ -403,10 +404,10 @@ bool GetLatest(const StoreImpl& store, const RangeArgs& args, OpResult* result) 
     KVD_CHECK(DecodeKeyValue(record, &kv), "a stored record does not decode");
     if (kv.mod_revision > revision) return;  // of a batch that is being published
     current = true;
-    AppendBytesField(result->body, kKvsField, record);
+    base::AppendBytesField(result->body, kKvsField, record);
   });
   if (!current) return false;
-  AppendVarintField(result->body, 4, 1);
+  base::AppendInt64Field(result->body, 4, 1);
   result->revision = revision;
   result->count = 1;
   return true;

@@ -61,11 +61,4 @@ std::string RevisionTableKey(Revision revision, bool tombstone);
 // The first key after all keys of the table.
 std::string TableEnd(Table table);
 
-// Protobuf's wire form, for answers that are put together from stored records.
-void AppendVarint(std::string& out, uint64_t v);
-size_t VarintSize(uint64_t v);
-void AppendTag(std::string& out, int field, int wire_type);  // 0 varint, 2 length-delimited
-void AppendBytesField(std::string& out, int field, std::string_view bytes);
-void AppendVarintField(std::string& out, int field, int64_t v);  // nothing if v is 0
-
 }  // namespace kvd::storage

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/check.h"
+#include "base/protobuf_wire.h"
 #include "etcdserverpb/rpc.pb.h"
 #include "storage/store_impl.h"
 
@@ -67,14 +68,14 @@ int Order(int64_t a, int64_t b) {
 }
 
 // Wraps a response that is complete but for its header.
-void AppendResponseOp(std::string* out, int op_field, int64_t header_revision, std::string_view body) {
+void AppendResponseOp(std::string* out, uint32_t op_field, int64_t header_revision, std::string_view body) {
   std::string header, response;
-  AppendVarintField(header, kHeaderRevision, header_revision);
-  AppendBytesField(response, kHeader, header);
+  base::AppendInt64Field(header, kHeaderRevision, header_revision);
+  base::AppendBytesField(response, kHeader, header);
   response.append(body);
   std::string op;
-  AppendBytesField(op, op_field, response);
-  AppendBytesField(*out, kResponses, op);
+  base::AppendBytesField(op, op_field, response);
+  base::AppendBytesField(*out, kResponses, op);
 }
 
 class Evaluator {
@@ -224,7 +225,7 @@ class Evaluator {
   // Appends the fields of the TxnResponse, its header apart.
   StoreError Execute(const pb::TxnRequest& request, size_t* next, std::string* out) {
     bool success = path_[(*next)++];
-    if (wants_answer_) AppendVarintField(*out, kSucceeded, success ? 1 : 0);
+    if (wants_answer_) base::AppendInt64Field(*out, kSucceeded, success ? 1 : 0);
     for (const pb::RequestOp& op : Branch(request, success)) {
       StoreError error = StoreError::kNone;
       switch (op.request_case()) {
@@ -241,7 +242,7 @@ class Evaluator {
           error = ExecuteTxn(op.request_txn(), next, out);
           break;
         case pb::RequestOp::REQUEST_NOT_SET:
-          if (wants_answer_) AppendBytesField(*out, kResponses, {});
+          if (wants_answer_) base::AppendBytesField(*out, kResponses, {});
           break;
       }
       if (error != StoreError::kNone) return error;
@@ -273,7 +274,7 @@ class Evaluator {
     StoreError error = writer_->Put(ToArgs(request), wants_prev ? &prev_kv : nullptr);
     KVD_CHECK(error == StoreError::kNone, "a checked put was refused");
     if (!wants_answer_) return;
-    if (!prev_kv.empty()) AppendBytesField(body, kPutPrevKv, prev_kv);
+    if (!prev_kv.empty()) base::AppendBytesField(body, kPutPrevKv, prev_kv);
     AppendResponseOp(out, kOpPut, writer_->header_revision(), body);
   }
 
@@ -284,7 +285,7 @@ class Evaluator {
     int64_t deleted = writer_->Delete(base::KeyInterval::FromRequest(request.key(), request.range_end()),
                                       wants_prev ? &prev_kvs : nullptr);
     if (!wants_answer_) return;
-    AppendVarintField(body, kDeleted, deleted);
+    base::AppendInt64Field(body, kDeleted, deleted);
     body.append(prev_kvs);
     AppendResponseOp(out, kOpDeleteRange, writer_->header_revision(), body);
   }

@@ -2,6 +2,7 @@
 
 #include "base/bytes.h"
 #include "base/crc32c.h"
+#include "base/protobuf_wire.h"
 
 namespace kvd::wal {
 namespace {
@@ -9,100 +10,22 @@ namespace {
 constexpr size_t kKeptBufferBytes = 4 << 20;
 constexpr uint64_t kLengthMask = (uint64_t{1} << 56) - 1;
 
-// Protobuf's wire types, as far as these messages use them.
-constexpr uint32_t kVarint = 0;
-constexpr uint32_t kFixed64 = 1;
-constexpr uint32_t kBytes = 2;
-constexpr uint32_t kFixed32 = 5;
+using base::AppendLength;
+using base::AppendVarintField;
+using base::FieldReader;
+using base::WireType;
 
-void AppendVarint(std::string& out, uint64_t value) {
-  while (value >= 0x80) {
-    out.push_back(static_cast<char>(value | 0x80));
-    value >>= 7;
-  }
-  out.push_back(static_cast<char>(value));
+// Stores the present field if it is this one; false if it is not.
+bool Number(const FieldReader& reader, uint32_t field, uint64_t* out) {
+  if (reader.field() != field || reader.type() != WireType::kVarint) return false;
+  *out = reader.varint();
+  return true;
 }
-
-void AppendVarintField(std::string& out, uint32_t field, uint64_t value) {
-  AppendVarint(out, field << 3 | kVarint);
-  AppendVarint(out, value);
+bool Bytes(const FieldReader& reader, uint32_t field, std::string_view* out) {
+  if (reader.field() != field || reader.type() != WireType::kLength) return false;
+  *out = reader.bytes();
+  return true;
 }
-
-void AppendBytesHeader(std::string& out, uint32_t field, uint64_t size) {
-  AppendVarint(out, field << 3 | kBytes);
-  AppendVarint(out, size);
-}
-
-// Walks the fields of a message. Fields that a newer writer added are passed over.
-class FieldReader {
- public:
-  explicit FieldReader(std::string_view bytes) : rest_(bytes) {}
-
-  // False at the end, and on bytes that are no field; ok() tells which.
-  bool Next() {
-    if (rest_.empty()) return false;
-    uint64_t tag;
-    if (!ReadVarint(&tag) || tag >> 3 == 0 || tag >> 32 != 0) return Fail();
-    field_ = static_cast<uint32_t>(tag >> 3);
-    wire_type_ = static_cast<uint32_t>(tag & 7);
-    switch (wire_type_) {
-      case kVarint:
-        return ReadVarint(&number_) || Fail();
-      case kFixed64:
-        return Take(8) || Fail();
-      case kFixed32:
-        return Take(4) || Fail();
-      case kBytes: {
-        uint64_t size;
-        return (ReadVarint(&size) && Take(size)) || Fail();
-      }
-      default:
-        return Fail();
-    }
-  }
-
-  bool ok() const { return ok_; }
-  // Stores the field if it is this one; false if it is not.
-  bool Number(uint32_t field, uint64_t* out) const {
-    if (field_ != field || wire_type_ != kVarint) return false;
-    *out = number_;
-    return true;
-  }
-  bool Bytes(uint32_t field, std::string_view* out) const {
-    if (field_ != field || wire_type_ != kBytes) return false;
-    *out = bytes_;
-    return true;
-  }
-
- private:
-  bool Fail() {
-    ok_ = false;
-    return false;
-  }
-  bool Take(uint64_t size) {
-    if (size > rest_.size()) return false;
-    bytes_ = rest_.substr(0, size);
-    rest_.remove_prefix(size);
-    return true;
-  }
-  bool ReadVarint(uint64_t* value) {
-    *value = 0;
-    for (unsigned shift = 0; shift < 64 && !rest_.empty(); shift += 7) {
-      const uint64_t byte = static_cast<unsigned char>(rest_.front());
-      rest_.remove_prefix(1);
-      *value |= (byte & 0x7f) << shift;
-      if (byte < 0x80) return true;
-    }
-    return false;
-  }
-
-  std::string_view rest_;
-  uint32_t field_ = 0;
-  uint32_t wire_type_ = 0;
-  uint64_t number_ = 0;
-  std::string_view bytes_;
-  bool ok_ = true;
-};
 
 }  // namespace
 
@@ -120,7 +43,7 @@ bool DecodeRecord(std::string_view bytes, Record* record) {
   uint64_t crc = 0;
   FieldReader reader(bytes);
   while (reader.Next()) {
-    reader.Number(1, &type) || reader.Number(2, &crc) || reader.Bytes(3, &record->data);
+    Number(reader, 1, &type) || Number(reader, 2, &crc) || Bytes(reader, 3, &record->data);
   }
   record->type = static_cast<RecordType>(type);
   record->crc = static_cast<uint32_t>(crc);
@@ -133,8 +56,8 @@ bool DecodeEntry(std::string_view bytes, Entry* entry) {
   std::string_view data;
   FieldReader reader(bytes);
   while (reader.Next()) {
-    reader.Number(1, &type) || reader.Number(2, &entry->term) || reader.Number(3, &entry->index) ||
-        reader.Bytes(4, &data);
+    Number(reader, 1, &type) || Number(reader, 2, &entry->term) || Number(reader, 3, &entry->index) ||
+        Bytes(reader, 4, &data);
   }
   entry->type = static_cast<int32_t>(type);
   entry->data = base::SharedBytes::Copy(data);
@@ -144,7 +67,7 @@ bool DecodeEntry(std::string_view bytes, Entry* entry) {
 bool DecodeEntryPosition(std::string_view bytes, uint64_t* index, uint64_t* term) {
   *index = *term = 0;
   FieldReader reader(bytes);
-  while (reader.Next()) reader.Number(2, term) || reader.Number(3, index);
+  while (reader.Next()) Number(reader, 2, term) || Number(reader, 3, index);
   return reader.ok();
 }
 
@@ -152,7 +75,7 @@ bool DecodeHardState(std::string_view bytes, HardState* state) {
   *state = HardState();
   FieldReader reader(bytes);
   while (reader.Next()) {
-    reader.Number(1, &state->term) || reader.Number(2, &state->vote) || reader.Number(3, &state->commit);
+    Number(reader, 1, &state->term) || Number(reader, 2, &state->vote) || Number(reader, 3, &state->commit);
   }
   return reader.ok();
 }
@@ -162,7 +85,7 @@ bool DecodeSnapshotMarker(std::string_view bytes, SnapshotMarker* marker) {
   std::string_view conf_state;
   FieldReader reader(bytes);
   while (reader.Next()) {
-    reader.Number(1, &marker->index) || reader.Number(2, &marker->term) || reader.Bytes(3, &conf_state);
+    Number(reader, 1, &marker->index) || Number(reader, 2, &marker->term) || Bytes(reader, 3, &conf_state);
   }
   marker->conf_state = std::string(conf_state);
   return reader.ok();
@@ -176,7 +99,7 @@ void RecordEncoder::AppendFrame(RecordType type, std::string_view head, std::str
   AppendVarintField(buffer_, 1, static_cast<uint64_t>(type));
   AppendVarintField(buffer_, 2, crc_);
   if (data_bytes > 0) {
-    AppendBytesHeader(buffer_, 3, data_bytes);
+    AppendLength(buffer_, 3, data_bytes);
     buffer_.append(head);
     buffer_.append(tail);
   }
@@ -194,7 +117,7 @@ void RecordEncoder::AppendEntry(const Entry& entry) {
   AppendVarintField(head, 1, static_cast<uint64_t>(int64_t{entry.type}));
   AppendVarintField(head, 2, entry.term);
   AppendVarintField(head, 3, entry.index);
-  if (!entry.data.empty()) AppendBytesHeader(head, 4, entry.data.size());
+  if (!entry.data.empty()) AppendLength(head, 4, entry.data.size());
   AppendFrame(RecordType::kEntry, head, entry.data.view());
 }
 
@@ -210,7 +133,7 @@ void RecordEncoder::AppendSnapshotMarker(const SnapshotMarker& marker) {
   std::string data;
   AppendVarintField(data, 1, marker.index);
   AppendVarintField(data, 2, marker.term);
-  if (!marker.conf_state.empty()) AppendBytesHeader(data, 3, marker.conf_state.size());
+  if (!marker.conf_state.empty()) AppendLength(data, 3, marker.conf_state.size());
   AppendFrame(RecordType::kSnapshot, data, marker.conf_state);
 }
 

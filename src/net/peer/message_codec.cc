@@ -6,6 +6,7 @@
 
 #include "base/bytes.h"
 #include "base/check.h"
+#include "base/protobuf_wire.h"
 #include "raftpb/raft.pb.h"
 
 namespace kvd::net {
@@ -35,18 +36,8 @@ enum : uint8_t {
   kVote = 0x68,
 };
 
-size_t VarintSize(uint64_t v) {
-  return v == 0 ? 1 : (static_cast<size_t>(64 - __builtin_clzll(v)) + 6) / 7;
-}
-
-char* PutVarint(char* p, uint64_t v) {
-  while (v >= 0x80) {
-    *p++ = static_cast<char>(v | 0x80);
-    v >>= 7;
-  }
-  *p++ = static_cast<char>(v);
-  return p;
-}
+using base::PutVarint;
+using base::VarintSize;
 
 char* PutField(char* p, uint8_t tag, uint64_t v) {
   *p++ = static_cast<char>(tag);

@@ -1,4 +1,4 @@
-// Protobuf's wire form, as far as the hot path writes it by hand: a client's request goes into the log, and a
+// What the hot path writes by hand in protobuf's wire form: a client's request goes into the log, and a
 // stored record into a response, as the bytes that they came in, without decoding and encoding them again.
 //
 // Thread-safety: pure functions.
@@ -8,45 +8,18 @@
 #include <string>
 #include <string_view>
 
+#include "base/protobuf_wire.h"
+
 namespace kvd::server {
 
-// Wire types (protobuf encoding specification).
-enum class WireType : uint32_t { kVarint = 0, kFixed64 = 1, kLength = 2, kFixed32 = 5 };
-
-void AppendVarint(std::string& out, uint64_t value);
-size_t VarintSize(uint64_t value);
-void AppendTag(std::string& out, uint32_t field, WireType type);
-// A field of a message, written only if it differs from its default, as proto3 does.
-void AppendUint64Field(std::string& out, uint32_t field, uint64_t value);
-void AppendInt64Field(std::string& out, uint32_t field, int64_t value);
-void AppendBoolField(std::string& out, uint32_t field, bool value);
-// Also used for an embedded message, which is written even if it is empty.
-void AppendBytesField(std::string& out, uint32_t field, std::string_view value);
-
-// Walks the fields of one encoded message.
-//
-//   for (FieldReader f(bytes); f.Next();) if (f.field() == 1) ... f.bytes() ...
-class FieldReader {
- public:
-  explicit FieldReader(std::string_view message) : rest_(message) {}
-  // False at the end or at the first byte that is not protobuf; ok() tells which.
-  bool Next();
-  bool ok() const { return ok_; }
-  uint32_t field() const { return field_; }
-  WireType type() const { return type_; }
-  uint64_t varint() const { return number_; }        // kVarint, kFixed64, kFixed32
-  std::string_view bytes() const { return bytes_; }  // kLength
-
- private:
-  bool ReadVarint(uint64_t* value);
-
-  std::string_view rest_;
-  std::string_view bytes_;
-  uint64_t number_ = 0;
-  uint32_t field_ = 0;
-  WireType type_ = WireType::kVarint;
-  bool ok_ = true;
-};
+using base::AppendBoolField;
+using base::AppendBytesField;
+using base::AppendInt64Field;
+using base::AppendLength;
+using base::AppendUint64Field;
+using base::AppendVarintField;
+using base::FieldReader;
+using base::WireType;
 
 // The fields of etcdserverpb.InternalRaftRequest that kvd proposes (ETCD:
 // api/etcdserverpb/raft_internal.proto).

@@ -2,33 +2,23 @@
 
 #include <utility>
 
+#include "base/protobuf_wire.h"
 #include "server/watch/watch_hub.h"
-#include "storage/records.h"
 
 namespace kvd::server {
 namespace {
 
-using storage::AppendBytesField;
-using storage::AppendTag;
-using storage::AppendVarint;
-using storage::AppendVarintField;
-using storage::VarintSize;
+using base::AppendBytesField;
+using base::AppendInt64Field;
+using base::AppendUint64Field;
 
-constexpr int kVarint = 0;
-constexpr int kBytes = 2;
-constexpr int kEventsField = 11;
-constexpr int kTypeField = 1;
-constexpr int kKvField = 2;
-constexpr int kPrevKvField = 3;
-
-void AppendId(std::string& out, int field, uint64_t v) {
-  if (v == 0) return;
-  AppendTag(out, field, kVarint);
-  AppendVarint(out, v);
-}
+constexpr uint32_t kEventsField = 11;
+constexpr uint32_t kTypeField = 1;
+constexpr uint32_t kKvField = 2;
+constexpr uint32_t kPrevKvField = 3;
 
 size_t BytesFieldSize(size_t n) {
-  return 1 + VarintSize(n) + n;
+  return 1 + base::VarintSize(n) + n;
 }
 
 base::SharedBytes Encode(const storage::Event& event, const std::string* previous) {
@@ -37,9 +27,8 @@ base::SharedBytes Encode(const storage::Event& event, const std::string* previou
                       (previous != nullptr ? BytesFieldSize(previous->size()) : 0);
   std::string out;
   out.reserve(BytesFieldSize(body));
-  AppendTag(out, kEventsField, kBytes);
-  AppendVarint(out, body);
-  if (is_delete) AppendVarintField(out, kTypeField, 1);
+  base::AppendLength(out, kEventsField, body);
+  if (is_delete) AppendInt64Field(out, kTypeField, 1);
   AppendBytesField(out, kKvField, event.kv.view());
   if (previous != nullptr) AppendBytesField(out, kPrevKvField, *previous);
   return base::SharedBytes(std::move(out));
@@ -49,18 +38,18 @@ base::SharedBytes Encode(const storage::Event& event, const std::string* previou
 
 base::SharedBytes EncodeHead(const HeaderSource& headers, const ResponseHead& head) {
   std::string header;
-  AppendId(header, 1, headers.cluster_id());
-  AppendId(header, 2, headers.member_id());
-  AppendVarintField(header, 3, head.revision);
-  AppendId(header, 4, headers.term());
+  AppendUint64Field(header, 1, headers.cluster_id());
+  AppendUint64Field(header, 2, headers.member_id());
+  AppendInt64Field(header, 3, head.revision);
+  AppendUint64Field(header, 4, headers.term());
   std::string out;
   AppendBytesField(out, 1, header);
-  AppendVarintField(out, 2, head.watch_id);
-  AppendVarintField(out, 3, head.created ? 1 : 0);
-  AppendVarintField(out, 4, head.canceled ? 1 : 0);
-  AppendVarintField(out, 5, head.compact_revision);
+  AppendInt64Field(out, 2, head.watch_id);
+  AppendInt64Field(out, 3, head.created ? 1 : 0);
+  AppendInt64Field(out, 4, head.canceled ? 1 : 0);
+  AppendInt64Field(out, 5, head.compact_revision);
   if (!head.cancel_reason.empty()) AppendBytesField(out, 6, head.cancel_reason);
-  AppendVarintField(out, 7, head.fragment ? 1 : 0);
+  AppendInt64Field(out, 7, head.fragment ? 1 : 0);
   return base::SharedBytes(std::move(out));
 }
 

@@ -44,21 +44,6 @@ TEST(WireCodec, ResponseHeader_IsFieldOne_AndBodyFollows) {
   EXPECT_EQ(response.ttl(), -1);
 }
 
-TEST(WireCodec, FieldReader_RefusesWhatIsNoMessage) {
-  for (std::string bytes :
-       {std::string("\x0a\x05"
-                    "ab"),
-        std::string("\xff"), std::string("\x0b"), std::string("\x09\x01"), std::string(1, '\0')}) {
-    FieldReader fields(bytes);
-    while (fields.Next()) {
-    }
-    EXPECT_FALSE(fields.ok());
-  }
-  FieldReader empty("");
-  EXPECT_FALSE(empty.Next());
-  EXPECT_TRUE(empty.ok());
-}
-
 TEST(Alarms, KeyIsAnAlarmMember) {
   Alarms::Alarm alarm{0x8e9e05c52164694d, AlarmType::kNoSpace};
   etcdserverpb::AlarmMember member;
