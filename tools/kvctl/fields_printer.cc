@@ -41,24 +41,7 @@ class FieldsPrinter final : public PartialPrinter {
   Exit Txn(const etcdserverpb::TxnResponse& response) override {
     Header(response.header());
     Bool("Succeeded", response.succeeded());
-    for (const ResponseOp& op : response.responses()) {
-      switch (op.response_case()) {
-        case ResponseOp::kResponseRange:
-          (void)Get(op.response_range());
-          break;
-        case ResponseOp::kResponsePut:
-          (void)Put(op.response_put());
-          break;
-        case ResponseOp::kResponseDeleteRange:
-          (void)Del(op.response_delete_range());
-          break;
-        case ResponseOp::kResponseTxn:
-          (void)Txn(op.response_txn());
-          break;
-        case ResponseOp::RESPONSE_NOT_SET:
-          break;
-      }
-    }
+    for (const ResponseOp& op : response.responses()) PrintAnswer(*this, op);
     return Success();
   }
 

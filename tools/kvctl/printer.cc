@@ -33,6 +33,26 @@ std::unique_ptr<Printer> MakePrinter(std::string_view format, const PrintOptions
   return nullptr;
 }
 
+void PrintAnswer(Printer& printer, const etcdserverpb::ResponseOp& op) {
+  using etcdserverpb::ResponseOp;
+  switch (op.response_case()) {
+    case ResponseOp::kResponseRange:
+      (void)printer.Get(op.response_range());
+      break;
+    case ResponseOp::kResponsePut:
+      (void)printer.Put(op.response_put());
+      break;
+    case ResponseOp::kResponseDeleteRange:
+      (void)printer.Del(op.response_delete_range());
+      break;
+    case ResponseOp::kResponseTxn:
+      (void)printer.Txn(op.response_txn());
+      break;
+    case ResponseOp::RESPONSE_NOT_SET:
+      break;
+  }
+}
+
 Row MemberHeader() {
   return {"ID", "Status", "Name", "Peer Addrs", "Client Addrs", "Is Learner"};
 }

@@ -25,6 +25,9 @@ std::vector<Row> StatusRows(const std::vector<EndpointStatus>& list);
 Row HashKvHeader();
 std::vector<Row> HashKvRows(const std::vector<EndpointHashKv>& list);
 
+// An answer within a transaction's, as the command of its own would show it.
+void PrintAnswer(Printer& printer, const etcdserverpb::ResponseOp& op);
+
 // A printer of a format that knows only some responses derives from this.
 class PartialPrinter : public Printer {
  public:

@@ -35,7 +35,7 @@ class SimplePrinter final : public Printer {
     out_ << (response.succeeded() ? "SUCCESS\n" : "FAILURE\n");
     for (const ResponseOp& op : response.responses()) {
       out_ << "\n";
-      Operation(op);
+      PrintAnswer(*this, op);
     }
     return Success();
   }
@@ -139,25 +139,6 @@ class SimplePrinter final : public Printer {
   void Record(const KeyValue& kv) {
     if (!options_.values_only) out_ << (options_.hex ? HexBytes(kv.key()) : kv.key()) << "\n";
     out_ << (options_.hex ? HexBytes(kv.value()) : kv.value()) << "\n";
-  }
-
-  void Operation(const ResponseOp& op) {
-    switch (op.response_case()) {
-      case ResponseOp::kResponseRange:
-        (void)Get(op.response_range());
-        break;
-      case ResponseOp::kResponsePut:
-        (void)Put(op.response_put());
-        break;
-      case ResponseOp::kResponseDeleteRange:
-        (void)Del(op.response_delete_range());
-        break;
-      case ResponseOp::kResponseTxn:
-        (void)Txn(op.response_txn());
-        break;
-      case ResponseOp::RESPONSE_NOT_SET:
-        break;
-    }
   }
 
   Exit Rows(const std::vector<Row>& rows) {
