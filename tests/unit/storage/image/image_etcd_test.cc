@@ -1,26 +1,20 @@
 // Database files exchanged with etcd's own programs.
-#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
 #include <signal.h>
-#include <spawn.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <chrono>
-#include <map>
 #include <memory>
 #include <string>
 #include <thread>
-#include <vector>
 
 #include "base/bytes.h"
 #include "base/file_system.h"
+#include "base/protobuf_wire.h"
 #include "base/strings.h"
 #include "storage/image/image_reader.h"
 #include "storage/image/image_writer.h"
+#include "support/real_etcd.h"
 
 namespace kvd::storage::image {
 namespace {
@@ -29,103 +23,8 @@ using base::StrCat;
 using testing::HasSubstr;
 using Mode = base::FileSystem::Mode;
 
-constexpr char kEtcd[] = "/usr/bin/etcd";
-constexpr char kEtcdctl[] = "/usr/bin/etcdctl";
-
-int FreePort() {
-  const int fd = socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  EXPECT_EQ(bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
-  socklen_t length = sizeof address;
-  EXPECT_EQ(getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length), 0);
-  close(fd);
-  return ntohs(address.sin_port);
-}
-
-pid_t Start(const std::vector<std::string>& arguments, const std::string& output) {
-  std::vector<char*> argv;
-  argv.reserve(arguments.size() + 1);
-  for (const std::string& a : arguments) argv.push_back(const_cast<char*>(a.c_str()));
-  argv.push_back(nullptr);
-  std::string api = "ETCDCTL_API=3", path = "PATH=/usr/bin:/bin";
-  char* environment[] = {api.data(), path.data(), nullptr};
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_addopen(&actions, 1, output.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
-  posix_spawn_file_actions_adddup2(&actions, 1, 2);
-  pid_t pid = -1;
-  EXPECT_EQ(posix_spawn(&pid, argv[0], &actions, nullptr, argv.data(), environment), 0);
-  posix_spawn_file_actions_destroy(&actions);
-  return pid;
-}
-
-int Wait(pid_t pid) {
-  int status = -1;
-  waitpid(pid, &status, 0);
-  return status;
-}
-
-// protobuf, by hand: a field of bytes, and one of a varint.
-std::string BytesField(int field, std::string_view value) {
-  std::string out;
-  out.push_back(static_cast<char>(field << 3 | 2));
-  for (size_t n = value.size();;) {
-    out.push_back(static_cast<char>(n < 0x80 ? n : n | 0x80));
-    if ((n >>= 7) == 0) break;
-  }
-  return out.append(value);
-}
-std::string NumberField(int field, uint64_t n) {
-  std::string out;
-  out.push_back(static_cast<char>(field << 3));
-  for (; n >= 0x80; n >>= 7) out.push_back(static_cast<char>(n | 0x80));
-  out.push_back(static_cast<char>(n));
-  return out;
-}
-
-class ImageEtcdTest : public testing::Test {
+class ImageEtcdTest : public support::RealEtcdTest {
  protected:
-  void SetUp() override {
-    if (access(kEtcd, X_OK) != 0 || access(kEtcdctl, X_OK) != 0) GTEST_SKIP() << "no etcd on this machine";
-    std::string name = testing::TempDir() + "kvd-image-XXXXXX";
-    ASSERT_NE(mkdtemp(name.data()), nullptr);
-    dir_ = name;
-    client_ = StrCat("http://127.0.0.1:", FreePort());
-    peer_ = StrCat("http://127.0.0.1:", FreePort());
-  }
-  void TearDown() override {
-    StopEtcd();
-    if (dir_.empty()) return;
-    EXPECT_TRUE(base::PosixFileSystem().RemoveAll(dir_).ok());
-  }
-
-  void StartEtcd() {
-    etcd_ = Start({kEtcd, "--name", "default", "--data-dir", Path("data"), "--listen-client-urls", client_,
-                   "--advertise-client-urls", client_, "--listen-peer-urls", peer_,
-                   "--initial-advertise-peer-urls", peer_, "--initial-cluster", "default=" + peer_},
-                  Path("log"));
-    for (int i = 0; i < 100; ++i) {
-      if (Etcdctl({"endpoint", "health"})) return;
-      std::this_thread::sleep_for(std::chrono::milliseconds(100));
-    }
-    FAIL() << "etcd did not start: " << Printed("log");
-  }
-  void StopEtcd() {
-    if (etcd_ <= 0) return;
-    kill(etcd_, SIGTERM);
-    Wait(etcd_);
-    etcd_ = -1;
-  }
-  bool Etcdctl(std::vector<std::string> arguments) {
-    arguments.insert(arguments.begin(), {kEtcdctl, "--endpoints", client_});
-    return Wait(Start(arguments, Path("ctl"))) == 0;
-  }
-  std::string Printed(std::string_view name = "ctl") {
-    return base::ReadFile(base::PosixFileSystem(), Path(name)).value_or("");
-  }
-  std::string Path(std::string_view name) const { return base::JoinPath(dir_, name); }
   std::unique_ptr<base::File> MustOpen(std::string_view name, Mode mode) {
     auto file = base::PosixFileSystem().Open(Path(name), mode);
     EXPECT_TRUE(file.ok()) << file.status();
@@ -144,9 +43,12 @@ class ImageEtcdTest : public testing::Test {
       base::AppendBigEndian64(key, i + 2);
       key.push_back('_');
       base::AppendBigEndian64(key, 0);
-      const std::string record = BytesField(1, StrCat("key", 1'000'000 + i)) + NumberField(2, i + 2) +
-                                 NumberField(3, i + 2) + NumberField(4, 1) +
-                                 BytesField(5, std::string(value_bytes, 'v'));
+      std::string record;  // mvccpb.KeyValue
+      base::AppendBytesField(record, 1, StrCat("key", 1'000'000 + i));
+      base::AppendUint64Field(record, 2, i + 2);
+      base::AppendUint64Field(record, 3, i + 2);
+      base::AppendUint64Field(record, 4, 1);
+      base::AppendBytesField(record, 5, std::string(value_bytes, 'v'));
       ASSERT_TRUE(writer.Put(key, record).ok());
     }
     for (const char* name : {"lease", "members", "members_removed", "meta"}) {
@@ -159,9 +61,6 @@ class ImageEtcdTest : public testing::Test {
     ASSERT_TRUE(size.ok()) << size.status();
     ASSERT_TRUE(AppendSha256(*file, *size).ok());
   }
-
-  std::string dir_, client_, peer_;
-  pid_t etcd_ = -1;
 };
 
 TEST_F(ImageEtcdTest, FileWrittenHere_IsRestoredAndServedByEtcd) {
@@ -172,7 +71,7 @@ TEST_F(ImageEtcdTest, FileWrittenHere_IsRestoredAndServedByEtcd) {
   EXPECT_THAT(Printed(), HasSubstr(StrCat("\"totalKey\":", kPuts + 1)));  // and consistent_index
   ASSERT_TRUE(
       Etcdctl({"snapshot", "restore", Path("backup.db"), "--name", "default", "--data-dir", Path("data"),
-               "--initial-cluster", "default=" + peer_, "--initial-advertise-peer-urls", peer_}))
+               "--initial-cluster", "default=" + peer_url(), "--initial-advertise-peer-urls", peer_url()}))
       << Printed();
   StartEtcd();
   ASSERT_TRUE(Etcdctl({"get", "key1012345", "-w", "json"})) << Printed();
@@ -200,7 +99,7 @@ TEST_F(ImageEtcdTest, BackupOfEtcd_IsRead) {
   ASSERT_TRUE(Etcdctl({"snapshot", "save", Path("saved.db")})) << Printed();
   ASSERT_TRUE(Etcdctl({"snapshot", "status", Path("saved.db"), "-w", "json"})) << Printed();
   const std::string status = Printed();
-  StopEtcd();
+  StopEtcd(SIGTERM);
 
   for (const char* name : {"saved.db", "data/member/snap/db"}) {
     auto file = MustOpen(name, Mode::kRead);
