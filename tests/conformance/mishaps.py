@@ -155,6 +155,26 @@ def of_the_directory(args, cluster):
     testing.step("other peer URLs: started, with the command that tells the others")
 
 
+def of_a_later_program(cluster):
+    member = cluster.follower()
+    member.stop()
+    path = inside(member, "version")
+    with open(path) as file:
+        ours = file.read()
+    later = re.sub(r"(?m)^kvd .*$", "kvd 99.0.0", re.sub(r"(?m)^format .*$", "format 99", ours))
+    with open(path, "w") as file:
+        file.write(later)
+    refuses(member, "were last written by kvd 99.0.0 in format 99", "start kvd 99.0.0 or newer")
+    with open(path) as file:
+        assert file.read() == later, "the refused start has written"
+    with open(path, "w") as file:
+        file.write(ours)
+    member.start()
+    member.wait_healthy()
+    cluster.wait_equal()
+    testing.step("data of a later kvd: stopped, nothing changed")
+
+
 def of_another_cluster(args, cluster):
     with Cluster(args.implementation, 3) as other:
         foreign = other.members[0]
@@ -232,6 +252,7 @@ def main():
         of_the_database(args, cluster, load)
         of_the_log(args, cluster)
         of_the_directory(args, cluster)
+        of_a_later_program(cluster)
         for member in cluster.members:
             load.verify(member)
         of_another_cluster(args, cluster)
