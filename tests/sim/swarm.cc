@@ -128,16 +128,53 @@ Swarm DrawSwarm(uint64_t seed) {
     s.crash_every = s.kill_every = milliseconds(draw.One(std::array<int, 2>{200, 600}));
     s.pause_every = seconds(1);
     s.down_for = milliseconds(draw.One(std::array<int, 2>{20, 200}));
-  } else if (draw.Chance(0.1)) {
+  } else if (draw.Chance(0.12)) {
     // Leases under leaders that come and go.
     s.registers_only = false;
     s.lease_share = 0.6;
     s.clients = 10;
     s.think = milliseconds(20);
     s.max_ops = 3000;
-    c.node.heartbeat = milliseconds(100);
+    c.node.heartbeat = milliseconds(20);
     c.node.election_ticks = 3;
-    s.pause_every = s.partition_every = seconds(1);
+    c.min_delay = Nanos(0);
+    c.max_delay = milliseconds(5);
+    c.log_latency.max = milliseconds(1);
+    c.max_drift = 0;
+    if (draw.Chance(0.7)) {
+      // Leaders that pause while their leases are renewed, and nothing else.
+      c.members = 3;
+      c.spare = 0;
+      c.loss = 0;
+      s.duration = seconds(30);
+      s.think = milliseconds(5);
+      s.partition_every = s.cut_link_every = s.transfer_every = Nanos(0);
+      s.bad_disk_every = s.member_change_every = Nanos(0);
+      s.crash_every = s.crash_at_op_every = s.kill_every = s.stall_every = s.full_disk_every = Nanos(0);
+      s.sync_failure_every = s.clock_change_every = s.bad_network_every = Nanos(0);
+    }
+    s.pause_every = milliseconds(700);
+    if (s.kill_every.count() > 0) s.partition_every = seconds(1);
+  } else if (draw.Chance(0.15)) {
+    // Members that are back before the answers to their last questions.
+    c.members = 3;
+    c.spare = 0;
+    s.bad_disk_every = s.member_change_every = Nanos(0);
+    c.node.election_ticks = 3;
+    c.node.heartbeat = milliseconds(50);
+    c.min_delay = Nanos(0);
+    c.max_delay = milliseconds(70);
+    c.log_latency.max = milliseconds(1);
+    c.loss = 0;
+    s.crash_every = s.crash_at_op_every = s.stall_every = s.full_disk_every = s.sync_failure_every = Nanos(0);
+    s.partition_every = s.cut_link_every = s.transfer_every = s.pause_every = s.bad_network_every = Nanos(0);
+    s.kill_every = milliseconds(250);
+    s.down_for = milliseconds(1);
+    s.registers_only = true;
+    s.max_ops = 400;
+    s.clients = 5;
+    s.think = milliseconds(5);
+    s.keys = 1;
   }
   return s;
 }
