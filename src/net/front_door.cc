@@ -53,6 +53,7 @@ struct FrontDoor::Impl : std::enable_shared_from_this<FrontDoor::Impl> {
   }
 
   void Accepted(StreamSocket socket, IoThread& thread, size_t index, ListenOptions listen);
+  void OneGone();
   // Runs `task` on every I/O thread and waits until all are through.
   template <typename F>
   void OnEveryThread(F task);
@@ -116,19 +117,27 @@ void FrontDoor::Impl::Accepted(StreamSocket socket, IoThread& thread, size_t ind
       impl->open[index].erase(hold);
       hold->thread().Post([hold, keep = impl->shared_from_this()]() mutable {
         hold.reset();
-        std::lock_guard<std::mutex> lock(keep->gone_mutex);
-        keep->count.fetch_sub(1);
-        keep->gone.notify_all();
+        keep->OneGone();
       });
     };
     std::string peer = PeerName(socket);
-    auto connection = std::make_shared<Connection>(
-        self->config, listen, thread, NewPlainTransport(std::move(socket)), std::move(peer), on_closed);
+    std::unique_ptr<Transport> transport =
+        listen.tls == nullptr ? NewPlainTransport(std::move(socket))
+                              : NewTlsTransport(std::move(socket), *listen.tls, listen.http, peer);
+    if (transport == nullptr) return self->OneGone();
+    auto connection = std::make_shared<Connection>(self->config, listen, thread, std::move(transport),
+                                                   std::move(peer), on_closed);
     self->open[index].insert(connection);
     connection->Start();
     if (self->draining.load()) connection->Drain();
   };
   thread.Post(std::move(accept));
+}
+
+void FrontDoor::Impl::OneGone() {
+  std::lock_guard<std::mutex> lock(gone_mutex);
+  count.fetch_sub(1);
+  gone.notify_all();
 }
 
 template <typename F>

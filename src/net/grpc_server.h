@@ -24,6 +24,8 @@
 
 namespace kvd::net {
 
+class TlsContext;  // net/tls/tls_context.h
+
 struct FrontDoorOptions {
   // A larger request message is refused with RESOURCE_EXHAUSTED. etcd: max-request-bytes + 512 KiB.
   uint32_t max_receive_message_bytes = 1536 * 1024 + 512 * 1024;
@@ -46,7 +48,8 @@ struct FrontDoorOptions {
   base::Nanos keepalive_interval = std::chrono::hours(2);
   base::Nanos keepalive_timeout = std::chrono::seconds(20);
 
-  // A connection that sends nothing, or an unfinished HTTP/1.1 request, for this long is closed.
+  // A connection that sends nothing, an unfinished HTTP/1.1 request, or an unfinished TLS handshake, for this
+  // long is closed.
   base::Nanos first_bytes_timeout = std::chrono::seconds(10);
   base::Nanos http1_idle_timeout = std::chrono::minutes(2);  // between two requests
 };
@@ -54,6 +57,7 @@ struct FrontDoorOptions {
 struct ListenOptions {
   bool grpc = true;
   bool http = true;  // false: HTTP/1.1 connections are closed, HTTP/2 requests that are not gRPC get 415
+  std::shared_ptr<const TlsContext> tls = nullptr;  // null: plaintext
 };
 
 class FrontDoor {

@@ -13,13 +13,7 @@ namespace {
 
 class PlainTransport final : public Transport {
  public:
-  explicit PlainTransport(StreamSocket socket) : socket_(std::move(socket)) {
-    boost::system::error_code ignored;
-    socket_.non_blocking(true, ignored);
-    int on = 1;
-    setsockopt(socket_.native_handle(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    setsockopt(socket_.native_handle(), SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-  }
+  explicit PlainTransport(StreamSocket socket) : socket_(std::move(socket)) { TuneAccepted(socket_); }
 
   IoResult Read(char* data, size_t size) override {
     ssize_t n;
@@ -68,6 +62,14 @@ class PlainTransport final : public Transport {
 };
 
 }  // namespace
+
+void TuneAccepted(StreamSocket& socket) {
+  boost::system::error_code ignored;
+  socket.non_blocking(true, ignored);
+  int on = 1;
+  setsockopt(socket.native_handle(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  setsockopt(socket.native_handle(), SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+}
 
 std::string PeerName(const StreamSocket& socket) {
   sockaddr_storage address{};

@@ -1,5 +1,5 @@
-// The byte stream under a connection: a plain socket now, a TLS session over one in the same shape. Reads and
-// writes never block; the caller waits for readiness.
+// The byte stream under a connection: a plain socket, or a TLS session over one. Reads and writes never
+// block; the caller waits for readiness.
 //
 // Thread-safety: thread-compatible, on the connection's I/O thread. Handlers of a wait that was cut off by
 // Close are still called.
@@ -15,6 +15,8 @@
 #include <string>
 
 namespace kvd::net {
+
+class TlsContext;
 
 struct IoResult {
   enum Kind { kDone, kWouldBlock, kEnd } kind;  // kEnd: the peer closed, or an error
@@ -40,5 +42,14 @@ using StreamSocket = boost::asio::generic::stream_protocol::socket;
 std::string PeerName(const StreamSocket& socket);
 
 std::unique_ptr<Transport> NewPlainTransport(StreamSocket socket);
+
+// For a client that is to speak TLS. The handshake is a part of the first reads, which end (and say why in
+// the log) if it fails. `http`: HTTP/1.1 may be agreed on, too. Null if there is no certificate to serve
+// with.
+std::unique_ptr<Transport> NewTlsTransport(StreamSocket socket, const TlsContext& context, bool http,
+                                           const std::string& peer);
+
+// An accepted socket as every transport has it: it does not block, sends at once and probes a silent peer.
+void TuneAccepted(StreamSocket& socket);
 
 }  // namespace kvd::net

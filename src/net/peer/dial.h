@@ -1,4 +1,5 @@
-// One attempt to connect to a host: resolve, connect to its addresses in turn, within one time limit.
+// One attempt to connect to a host: resolve, connect to its addresses in turn, and shake hands where its URL
+// says https, within one time limit.
 //
 // Thread: the I/O thread.
 #pragma once
@@ -7,32 +8,44 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <memory>
+#include <optional>
 
 #include "absl/functional/any_invocable.h"
 #include "absl/status/statusor.h"
 #include "base/clock.h"
 #include "net/peer/http_client.h"
+#include "net/peer/socket.h"
 
 namespace kvd::net {
 
 class Dial : public std::enable_shared_from_this<Dial> {
  public:
-  using Done = absl::AnyInvocable<void(absl::StatusOr<boost::asio::ip::tcp::socket>)>;
+  using Done = absl::AnyInvocable<void(absl::StatusOr<Socket>)>;
+  // How to speak TLS, if the URL says so. A null context: not at all.
+  struct Tls {
+    std::shared_ptr<const TlsContext> context;
+    TlsSession::Protocols protocols = TlsSession::Protocols::kNone;
+  };
 
   // `done` is called once, later, unless the attempt is cancelled.
-  static std::shared_ptr<Dial> Start(boost::asio::io_context& io, const HttpUrl& url, base::Nanos timeout,
-                                     Done done);
+  static std::shared_ptr<Dial> Start(boost::asio::io_context& io, const HttpUrl& url, Tls tls,
+                                     base::Nanos timeout, Done done);
   void Cancel();
 
-  Dial(boost::asio::io_context& io, Done done);
+  Dial(boost::asio::io_context& io, const HttpUrl& url, Tls tls, Done done);
 
  private:
-  void Run(const HttpUrl& url, base::Nanos timeout);
+  void Run(base::Nanos timeout);
   void Connect(const boost::asio::ip::tcp::resolver::results_type& endpoints);
-  void Finish(absl::Status status);
+  void OnConnected();
+  void Fail(absl::Status status);
+  void Finish();
 
+  const HttpUrl url_;
+  const Tls tls_;
   boost::asio::ip::tcp::resolver resolver_;
-  boost::asio::ip::tcp::socket socket_;
+  boost::asio::ip::tcp::socket connecting_;
+  std::optional<Socket> socket_;  // once connected
   boost::asio::steady_timer timer_;
   Done done_;
 };

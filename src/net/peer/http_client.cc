@@ -2,10 +2,8 @@
 
 #include <array>
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <boost/asio/write.hpp>
 #include <map>
 #include <mutex>
 #include <set>
@@ -18,7 +16,6 @@
 
 namespace kvd::net {
 namespace asio = boost::asio;
-using asio::ip::tcp;
 using boost::system::error_code;
 
 namespace {
@@ -30,23 +27,25 @@ constexpr size_t kIdlePerHost = 4;
 }  // namespace
 
 struct HttpClient::Impl : std::enable_shared_from_this<HttpClient::Impl> {
-  explicit Impl(asio::io_context& context, IoThread* io_thread)
-      : io(context), thread(io_thread), prune_timer(context) {}
+  Impl(asio::io_context& context, IoThread* io_thread, std::shared_ptr<const TlsContext> tls_context)
+      : io(context), thread(io_thread), tls(std::move(tls_context)), prune_timer(context) {}
 
   class Exchange;
   struct Idle {
-    tcp::socket socket;
+    Socket socket;
     base::Nanos until;
   };
 
-  std::optional<tcp::socket> TakeIdle(const std::string& authority);
-  void GiveIdle(const std::string& authority, tcp::socket socket);
+  // By scheme and authority.
+  std::optional<Socket> TakeIdle(const std::string& host);
+  void GiveIdle(const std::string& host, Socket socket);
   void Prune(base::Nanos now);
   void ArmPrune();
   void StopOnThread();
 
   asio::io_context& io;
   IoThread* const thread;  // null on an event loop that is not an IoThread
+  const std::shared_ptr<const TlsContext> tls;
   base::Clock& clock = base::SystemClock();
 
   std::mutex mutex;
@@ -72,8 +71,8 @@ class HttpClient::Impl::Exchange : public std::enable_shared_from_this<HttpClien
         done_(std::move(done)),
         timer_(client_->io) {
     if (url_.ok()) {
-      authority_ = url_->Authority();
-      out_ = EncodeHttpRequest(request, authority_, /*keep_alive=*/true);
+      host_ = base::StrCat(url_->scheme, "://", url_->Authority());
+      out_ = EncodeHttpRequest(request, url_->Authority(), /*keep_alive=*/true);
     }
   }
 
@@ -85,7 +84,7 @@ class HttpClient::Impl::Exchange : public std::enable_shared_from_this<HttpClien
     timer_.async_wait([self = shared_from_this()](error_code ec) {
       if (!ec) self->Finish(absl::DeadlineExceededError("HTTP call: timed out"));
     });
-    socket_ = client_->TakeIdle(authority_);
+    socket_ = client_->TakeIdle(host_);
     reused_ = socket_.has_value();
     if (reused_) {
       Write();
@@ -103,7 +102,7 @@ class HttpClient::Impl::Exchange : public std::enable_shared_from_this<HttpClien
     if (dial_) dial_->Cancel();
     bool reusable = result.ok() && socket_ && head_.keep_alive && body_.done() && leftover_.empty();
     if (reusable && !client_->stopped_on_thread) {
-      client_->GiveIdle(authority_, *std::move(socket_));
+      client_->GiveIdle(host_, *std::move(socket_));
       socket_.reset();
     } else if (socket_) {
       error_code ignored;
@@ -120,8 +119,8 @@ class HttpClient::Impl::Exchange : public std::enable_shared_from_this<HttpClien
  private:
   void Connect() {
     base::Nanos timeout = std::min(options_.connect_timeout, options_.timeout);
-    dial_ = Dial::Start(client_->io, *url_, timeout,
-                        [self = shared_from_this()](absl::StatusOr<tcp::socket> socket) {
+    dial_ = Dial::Start(client_->io, *url_, {client_->tls}, timeout,
+                        [self = shared_from_this()](absl::StatusOr<Socket> socket) {
                           self->dial_.reset();
                           if (!socket.ok()) return self->Finish(socket.status());
                           self->socket_ = *std::move(socket);
@@ -130,7 +129,7 @@ class HttpClient::Impl::Exchange : public std::enable_shared_from_this<HttpClien
   }
 
   void Write() {
-    asio::async_write(*socket_, asio::buffer(out_), [self = shared_from_this()](error_code ec, size_t) {
+    socket_->AsyncWriteAll(asio::buffer(out_), [self = shared_from_this()](error_code ec, size_t) {
       if (!self->done_) return;
       // A server that refuses early closes its side; its answer may be there all the same.
       if (ec && self->reused_) return self->Retry();
@@ -210,10 +209,10 @@ class HttpClient::Impl::Exchange : public std::enable_shared_from_this<HttpClien
   const HttpCallOptions options_;
   HttpClient::Done done_;
   asio::steady_timer timer_;
-  std::string authority_;
+  std::string host_;  // with its scheme
   std::string out_;
   std::shared_ptr<Dial> dial_;
-  std::optional<tcp::socket> socket_;
+  std::optional<Socket> socket_;
   bool reused_ = false;
   std::array<char, 16384> buffer_;
   std::string leftover_;
@@ -223,18 +222,18 @@ class HttpClient::Impl::Exchange : public std::enable_shared_from_this<HttpClien
   PeerResponse response_;
 };
 
-std::optional<tcp::socket> HttpClient::Impl::TakeIdle(const std::string& authority) {
+std::optional<Socket> HttpClient::Impl::TakeIdle(const std::string& host) {
   Prune(clock.Monotonic());
-  auto at = idle.find(authority);
+  auto at = idle.find(host);
   if (at == idle.end()) return std::nullopt;
-  tcp::socket socket = std::move(at->second.back().socket);
+  Socket socket = std::move(at->second.back().socket);
   at->second.pop_back();
   if (at->second.empty()) idle.erase(at);
   return socket;
 }
 
-void HttpClient::Impl::GiveIdle(const std::string& authority, tcp::socket socket) {
-  std::vector<Idle>& sockets = idle[authority];
+void HttpClient::Impl::GiveIdle(const std::string& host, Socket socket) {
+  std::vector<Idle>& sockets = idle[host];
   if (sockets.size() >= kIdlePerHost) sockets.erase(sockets.begin());
   sockets.push_back({std::move(socket), clock.Monotonic() + kIdleLimit});
   ArmPrune();
@@ -270,8 +269,10 @@ void HttpClient::Impl::StopOnThread() {
   }
 }
 
-HttpClient::HttpClient(IoThread& thread) : impl_(std::make_shared<Impl>(thread.context(), &thread)) {}
-HttpClient::HttpClient(asio::io_context& io) : impl_(std::make_shared<Impl>(io, nullptr)) {}
+HttpClient::HttpClient(IoThread& thread, std::shared_ptr<const TlsContext> tls)
+    : impl_(std::make_shared<Impl>(thread.context(), &thread, std::move(tls))) {}
+HttpClient::HttpClient(asio::io_context& io, std::shared_ptr<const TlsContext> tls)
+    : impl_(std::make_shared<Impl>(io, nullptr, std::move(tls))) {}
 HttpClient::~HttpClient() {
   Stop();
 }

@@ -4,8 +4,8 @@
 //
 // Thread-safety: thread-safe. Callbacks run on the I/O thread given.
 // Errors: kUnavailable (resolve, connect, connection lost), kDeadlineExceeded, kResourceExhausted (body too
-// large), kInvalidArgument (a URL that is none), kUnimplemented (scheme other than http), kCancelled (client
-// stopped). An HTTP status other than 200 is not an error here.
+// large), kInvalidArgument (a URL that is none), kUnimplemented (a scheme other than http, or https without
+// TLS), kCancelled (client stopped). An HTTP status other than 200 is not an error here.
 #pragma once
 
 #include <cstddef>
@@ -26,12 +26,14 @@ class io_context;
 namespace kvd::net {
 
 class IoThread;
+class TlsContext;
 
-// http://host:port, the only part of a member's URL that peers use.
+// http://host:port or https://host:port, the only part of a member's URL that peers use.
 struct HttpUrl {
   std::string scheme;
   std::string host;  // without brackets
   std::string port;
+  bool Secure() const { return scheme == "https"; }
   // What a Host header says.
   std::string Authority() const;
 };
@@ -47,9 +49,10 @@ class HttpClient {
  public:
   using Done = absl::AnyInvocable<void(absl::StatusOr<PeerResponse>)>;
 
-  explicit HttpClient(IoThread& thread);
+  // `tls` is for URLs of https; null: there are none.
+  explicit HttpClient(IoThread& thread, std::shared_ptr<const TlsContext> tls = nullptr);
   // For an event loop that the caller runs, on one thread.
-  explicit HttpClient(boost::asio::io_context& io);
+  explicit HttpClient(boost::asio::io_context& io, std::shared_ptr<const TlsContext> tls = nullptr);
   ~HttpClient();  // Stop()s
 
   // `base_url` is one of a member's URLs; the request's path and query are appended to its host and port.

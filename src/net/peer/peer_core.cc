@@ -54,7 +54,7 @@ PeerCore::PeerCore(IoThread& io_thread, base::Clock& core_clock, PeerTransportOp
       clock(core_clock),
       options(std::move(core_options)),
       handler(core_handler),
-      client(io_thread),
+      client(io_thread, options.tls),
       member_hex(base::HexId(options.member_id)),
       cluster_hex(base::HexId(options.cluster_id)) {
   base::Nanos shortest = std::min(

@@ -8,6 +8,7 @@
 #include "absl/time/time.h"
 #include "base/log.h"
 #include "base/strings.h"
+#include "net/peer/address_check.h"
 #include "net/peer/dial.h"
 #include "net/peer/peer.h"
 #include "net/peer/snapshot_receiver.h"
@@ -16,7 +17,6 @@
 
 namespace kvd::net {
 namespace asio = boost::asio;
-using asio::ip::tcp;
 using boost::system::error_code;
 
 namespace {
@@ -39,7 +39,7 @@ PeerResponse TextResponse(int status, std::string_view text) {
 
 }  // namespace
 
-PeerSession::PeerSession(std::shared_ptr<PeerCore> core, tcp::socket socket)
+PeerSession::PeerSession(std::shared_ptr<PeerCore> core, Socket socket)
     : core_(std::move(core)),
       socket_(std::move(socket)),
       buffer_(std::make_unique_for_overwrite<char[]>(kReadBytes)),
@@ -51,8 +51,52 @@ PeerSession::~PeerSession() = default;
 void PeerSession::Start() {
   core_->Track(shared_from_this());
   ++core_->accepted;
-  TuneSocket(socket_);
-  NextRequest();
+  TuneSocket(socket_.base());
+  if (socket_.tls() == nullptr) return NextRequest();
+  ShakeHands();
+}
+
+void PeerSession::ShakeHands() {
+  deadline_ = core_->Now() + core_->options.read_timeout;
+  socket_.AsyncHandshake([self = self()](const absl::Status& status) {
+    if (self->closed_) return;
+    IoThread::Batch batch(self->core_->thread);
+    if (!status.ok()) return self->Reject(status);
+    self->CheckAddress();
+  });
+}
+
+// A certificate that is for hosts is good from their addresses only.
+void PeerSession::CheckAddress() {
+  const TlsSession::Hosts hosts = socket_.tls()->PeerHosts();
+  if (!core_->options.check_client_address || (hosts.addresses.empty() && hosts.names.empty())) {
+    return NextRequest();
+  }
+  error_code ec;
+  const auto remote = socket_.base().remote_endpoint(ec).address();
+  if (ec) return Close(SocketError("peer", ec));
+  AddressCheck::Start(core_->thread.context(), hosts, remote, [self = self()](const absl::Status& status) {
+    if (self->closed_) return;
+    IoThread::Batch batch(self->core_->thread);
+    if (!status.ok()) return self->Reject(status);
+    self->NextRequest();
+  });
+}
+
+void PeerSession::Reject(const absl::Status& why) {
+  TlsSession& tls = *socket_.tls();
+  tls.AnswerPlainHttp();
+  error_code ignored;
+  const auto remote = socket_.base().remote_endpoint(ignored);
+  const std::string address = base::StrCat(remote.address().to_string(), ":", remote.port());
+  if (tls.ended_silently()) {
+    KVD_LOG(kDebug, "rejected connection on peer endpoint", {"remote-addr", address},
+            {"server-name", tls.server_name()}, {"error", why});
+  } else {
+    KVD_LOG(kWarn, "rejected connection on peer endpoint", {"remote-addr", address},
+            {"server-name", tls.server_name()}, {"error", why});
+  }
+  Close(why);
 }
 
 void PeerSession::Close(const absl::Status&) {
@@ -301,10 +345,7 @@ void PeerSession::ReadBody() {
   if (absl::EqualsIgnoreCase(base::ToAbsl(head_.fields.Get("Expect")), "100-continue")) {
     head_.fields.Remove("Expect");
     // A few bytes into an empty socket buffer: taken at once, or the client goes on without them.
-    error_code ignored;
-    socket_.non_blocking(true, ignored);
-    std::string_view go_on = "HTTP/1.1 100 Continue\r\n\r\n";
-    socket_.write_some(asio::buffer(go_on.data(), go_on.size()), ignored);
+    socket_.WriteNow("HTTP/1.1 100 Continue\r\n\r\n");
   }
   Read();
 }
@@ -363,8 +404,7 @@ void PeerSession::Linger() {
   deadline_ = core_->Now() + std::min(kLinger, core_->options.read_timeout);
   in_ = std::string();
   on_body_ = nullptr;
-  error_code ignored;
-  socket_.shutdown(tcp::socket::shutdown_send, ignored);
+  socket_.ShutdownSend();
   Read();
 }
 

@@ -4,7 +4,6 @@
 // Thread: the I/O thread. Memory: one head, and one message or one body at a time.
 #pragma once
 
-#include <boost/asio/ip/tcp.hpp>
 #include <functional>
 #include <memory>
 #include <string>
@@ -12,12 +11,13 @@
 
 #include "net/peer/message_codec.h"
 #include "net/peer/peer_core.h"
+#include "net/peer/socket.h"
 
 namespace kvd::net {
 
 class PeerSession final : public PeerConnection {
  public:
-  PeerSession(std::shared_ptr<PeerCore> core, boost::asio::ip::tcp::socket socket);
+  PeerSession(std::shared_ptr<PeerCore> core, Socket socket);
   ~PeerSession() override;
 
   void Start();
@@ -41,6 +41,9 @@ class PeerSession final : public PeerConnection {
   // replies.
   using OnBody = std::function<void(std::string_view piece, bool last)>;
 
+  void ShakeHands();
+  void CheckAddress();
+  void Reject(const absl::Status& why);
   void NextRequest();
   void Read();
   void OnRead(std::string_view bytes);
@@ -62,7 +65,7 @@ class PeerSession final : public PeerConnection {
   void Linger();
 
   const std::shared_ptr<PeerCore> core_;
-  boost::asio::ip::tcp::socket socket_;
+  Socket socket_;
   std::unique_ptr<char[]> buffer_;
   size_t buffer_bytes_;
   std::string in_;   // read and not consumed yet

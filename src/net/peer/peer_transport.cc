@@ -15,6 +15,7 @@
 #include "net/peer/peer_core.h"
 #include "net/peer/peer_session.h"
 #include "net/peer/snapshot_upload.h"
+#include "net/peer/socket.h"
 #include "raftpb/raft.pb.h"
 
 namespace kvd::net {
@@ -27,8 +28,8 @@ namespace {
 // Accepts on one address of the peer port.
 class PeerListener final : public PeerConnection {
  public:
-  PeerListener(std::shared_ptr<PeerCore> core, tcp::acceptor acceptor)
-      : core_(std::move(core)), acceptor_(std::move(acceptor)) {}
+  PeerListener(std::shared_ptr<PeerCore> core, tcp::acceptor acceptor, std::shared_ptr<const TlsContext> tls)
+      : core_(std::move(core)), acceptor_(std::move(acceptor)), tls_(std::move(tls)) {}
 
   void Start() {
     core_->Track(shared_from_this());
@@ -56,15 +57,27 @@ class PeerListener final : public PeerConnection {
         });
         return;
       }
-      if (self->core_->accepted < self->core_->options.max_connections) {
-        std::make_shared<PeerSession>(self->core_, std::move(socket))->Start();
-      }
+      if (self->core_->accepted < self->core_->options.max_connections) self->Serve(std::move(socket));
       self->Accept();
     });
   }
 
+  void Serve(tcp::socket socket) {
+    if (tls_ == nullptr) {
+      std::make_shared<PeerSession>(core_, Socket(std::move(socket)))->Start();
+      return;
+    }
+    absl::StatusOr<Socket> secure = Socket::AcceptTls(std::move(socket), *tls_);
+    if (!secure.ok()) {
+      KVD_LOG(kWarn, "rejected connection on peer endpoint", {"error", secure.status()});
+      return;
+    }
+    std::make_shared<PeerSession>(core_, *std::move(secure))->Start();
+  }
+
   const std::shared_ptr<PeerCore> core_;
   tcp::acceptor acceptor_;
+  const std::shared_ptr<const TlsContext> tls_;  // null: plaintext
   bool closed_ = false;
 };
 
@@ -124,7 +137,8 @@ void PeerTransport::Handle(std::string path, PathHandler handler) {
   impl_->core->paths.insert_or_assign(std::move(path), std::move(handler));
 }
 
-absl::StatusOr<uint16_t> PeerTransport::ListenPeer(std::string_view host, uint16_t port) {
+absl::StatusOr<uint16_t> PeerTransport::ListenPeer(std::string_view host, uint16_t port,
+                                                   std::shared_ptr<const TlsContext> tls) {
   PeerCore& core = *impl_->core;
   absl::StatusOr<tcp::endpoint> endpoint = Resolve(core.thread.context(), host, port);
   if (!endpoint.ok()) return endpoint.status();
@@ -137,7 +151,7 @@ absl::StatusOr<uint16_t> PeerTransport::ListenPeer(std::string_view host, uint16
   if (!ec) acceptor.listen(asio::socket_base::max_listen_connections, ec);
   if (ec) return absl::UnavailableError(base::StrCat("listen tcp ", host, ":", port, ": ", ec.message()));
   uint16_t bound = acceptor.local_endpoint(ec).port();
-  auto listener = std::make_shared<PeerListener>(impl_->core, std::move(acceptor));
+  auto listener = std::make_shared<PeerListener>(impl_->core, std::move(acceptor), std::move(tls));
   core.thread.Post([listener, core = impl_->core] {
     if (core->running()) listener->Start();
   });

@@ -34,6 +34,7 @@ namespace kvd::net {
 
 class HttpClient;
 class IoThread;
+class TlsContext;
 
 // An entry to send. Its bytes are shared with the log and are copied once, into the socket's buffer.
 struct OutgoingEntry {
@@ -110,6 +111,9 @@ struct PeerTransportOptions {
   std::string server_version;                 // X-Server-Version, for example "3.7.1"
   std::string min_cluster_version = "3.0.0";  // X-Min-Cluster-Version
   std::vector<std::string> peer_urls;         // this member's own, for X-PeerURLs
+  std::shared_ptr<const TlsContext> tls;      // to dial URLs of https; null: there are none
+  // A peer's certificate must be for the address that it connects from, if it is for hosts at all.
+  bool check_client_address = true;
 
   base::Nanos dial_timeout = std::chrono::seconds(2);
   // A stream that brings nothing for this long is dead, and so is a request that does not come to its end.
@@ -158,9 +162,10 @@ class PeerTransport {
   // Serves a path of the peer port beside /raft: exact, or everything below it if it ends in '/'. Before
   // ListenPeer. Every answer gets X-Etcd-Cluster-ID.
   void Handle(std::string path, PathHandler handler);
-  // Port 0 takes any. Returns the port. May be called for several addresses. Errors: kUnavailable (address in
-  // use, no such address), kInvalidArgument.
-  absl::StatusOr<uint16_t> ListenPeer(std::string_view host, uint16_t port);
+  // Port 0 takes any; a null `tls` is plaintext. Returns the port. May be called for several addresses.
+  // Errors: kUnavailable (address in use, no such address), kInvalidArgument.
+  absl::StatusOr<uint16_t> ListenPeer(std::string_view host, uint16_t port,
+                                      std::shared_ptr<const TlsContext> tls = nullptr);
 
   // URLs are tried in turn; a peer that is known already is left as it is.
   void AddPeer(uint64_t id, std::vector<std::string> urls);

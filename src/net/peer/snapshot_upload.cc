@@ -10,7 +10,6 @@
 
 namespace kvd::net {
 namespace asio = boost::asio;
-using asio::ip::tcp;
 using boost::system::error_code;
 
 namespace {
@@ -48,13 +47,13 @@ void SnapshotUpload::Start() {
   for (const auto& [name, value] : fields.fields()) AppendHttpField(head, name, value);
   head += "\r\n";
   out_.insert(0, head);
-  dial_ = Dial::Start(core_->thread.context(), *url, core_->options.dial_timeout,
-                      [self = self()](absl::StatusOr<tcp::socket> socket) {
+  dial_ = Dial::Start(core_->thread.context(), *url, {core_->options.tls}, core_->options.dial_timeout,
+                      [self = self()](absl::StatusOr<Socket> socket) {
                         if (self->finished_) return;
                         self->dial_.reset();
                         IoThread::Batch batch(self->core_->thread);
                         if (!socket.ok()) return self->Finish(socket.status());
-                        self->socket_ = std::make_unique<tcp::socket>(*std::move(socket));
+                        self->socket_ = std::make_unique<Socket>(*std::move(socket));
                         self->OnConnected();
                       });
 }

@@ -4,7 +4,6 @@
 #pragma once
 
 #include <array>
-#include <boost/asio/ip/tcp.hpp>
 #include <memory>
 #include <string>
 
@@ -47,7 +46,7 @@ class SnapshotUpload final : public PeerConnection {
   uint64_t left_;  // database bytes still to come from the source
   std::string url_;
   std::shared_ptr<Dial> dial_;
-  std::unique_ptr<boost::asio::ip::tcp::socket> socket_;
+  std::unique_ptr<Socket> socket_;
   base::Nanos deadline_ = base::Nanos::max();
   bool reading_source_ = false;  // the source lives until its Read has answered
   bool finished_ = false;

@@ -1,7 +1,6 @@
 #include "net/peer/stream_reader.h"
 
 #include <boost/asio/buffer.hpp>
-#include <boost/asio/write.hpp>
 #include <utility>
 
 #include "base/log.h"
@@ -11,7 +10,6 @@
 
 namespace kvd::net {
 namespace asio = boost::asio;
-using asio::ip::tcp;
 using boost::system::error_code;
 
 namespace {
@@ -65,26 +63,26 @@ void StreamReader::StartDial() {
   core_->AddRequestFields(request.headers);
   request.headers.Add("X-Raft-To", peer_->hex_id());
   request_ = EncodeHttpRequest(request, url->Authority(), /*keep_alive=*/true);
-  dial_ = Dial::Start(core_->thread.context(), *url, core_->options.dial_timeout,
-                      [self = self(), attempt = attempt_](absl::StatusOr<tcp::socket> socket) {
+  dial_ = Dial::Start(core_->thread.context(), *url, {core_->options.tls}, core_->options.dial_timeout,
+                      [self = self(), attempt = attempt_](absl::StatusOr<Socket> socket) {
                         if (self->attempt_ != attempt) return;
                         self->dial_.reset();
                         IoThread::Batch batch(self->core_->thread);
                         if (!socket.ok()) return self->Fail("dial", socket.status());
-                        self->socket_ = std::make_shared<tcp::socket>(*std::move(socket));
+                        self->socket_ = std::make_shared<Socket>(*std::move(socket));
                         self->Write();
                       });
 }
 
 void StreamReader::Write() {
   deadline_ = core_->Now() + core_->options.read_timeout;
-  asio::async_write(*socket_, asio::buffer(request_),
-                    [self = self(), socket = socket_, attempt = attempt_](error_code ec, size_t) {
-                      if (self->attempt_ != attempt) return;
-                      IoThread::Batch batch(self->core_->thread);
-                      if (ec) return self->Fail("dial", SocketError("write", ec));
-                      self->Read();
-                    });
+  socket_->AsyncWriteAll(asio::buffer(request_),
+                         [self = self(), socket = socket_, attempt = attempt_](error_code ec, size_t) {
+                           if (self->attempt_ != attempt) return;
+                           IoThread::Batch batch(self->core_->thread);
+                           if (ec) return self->Fail("dial", SocketError("write", ec));
+                           self->Read();
+                         });
 }
 
 void StreamReader::Read() {

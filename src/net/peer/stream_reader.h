@@ -4,7 +4,6 @@
 // Thread: the I/O thread.
 #pragma once
 
-#include <boost/asio/ip/tcp.hpp>
 #include <memory>
 #include <string>
 #include <vector>
@@ -49,7 +48,7 @@ class StreamReader final : public PeerConnection {
   base::Nanos deadline_ = base::Nanos::max();
   std::string url_;
   std::shared_ptr<Dial> dial_;
-  std::shared_ptr<boost::asio::ip::tcp::socket> socket_;  // held by the operations on it, too
+  std::shared_ptr<Socket> socket_;  // held by the operations on it, too
   std::string request_;
   std::unique_ptr<char[]> buffer_;
   bool have_head_ = false;

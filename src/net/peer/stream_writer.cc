@@ -21,14 +21,14 @@ constexpr size_t kChunkHead = 18;
 }  // namespace
 
 StreamWriter::StreamWriter(std::shared_ptr<PeerCore> core, std::shared_ptr<Peer> peer, StreamKind kind,
-                           asio::ip::tcp::socket socket)
+                           Socket socket)
     : core_(std::move(core)),
       peer_(std::move(peer)),
       kind_(kind),
       socket_(std::move(socket)),
       encoder_(kind),
       progress_(core_->Now()) {
-  LimitUnacknowledged(socket_, core_->options.write_timeout);
+  LimitUnacknowledged(socket_.base(), core_->options.write_timeout);
 }
 
 StreamWriter::~StreamWriter() = default;

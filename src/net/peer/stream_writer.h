@@ -5,12 +5,12 @@
 #pragma once
 
 #include <array>
-#include <boost/asio/ip/tcp.hpp>
 #include <memory>
 
 #include "net/peer/message_codec.h"
 #include "net/peer/peer_core.h"
 #include "net/peer/send_buffer.h"
+#include "net/peer/socket.h"
 
 namespace kvd::net {
 
@@ -18,8 +18,7 @@ class Peer;
 
 class StreamWriter final : public PeerConnection {
  public:
-  StreamWriter(std::shared_ptr<PeerCore> core, std::shared_ptr<Peer> peer, StreamKind kind,
-               boost::asio::ip::tcp::socket socket);
+  StreamWriter(std::shared_ptr<PeerCore> core, std::shared_ptr<Peer> peer, StreamKind kind, Socket socket);
   ~StreamWriter() override;
 
   // Writes the head of the answer; messages follow. REQUIRES: attached to the peer.
@@ -39,7 +38,7 @@ class StreamWriter final : public PeerConnection {
   const std::shared_ptr<PeerCore> core_;
   const std::shared_ptr<Peer> peer_;
   const StreamKind kind_;
-  boost::asio::ip::tcp::socket socket_;
+  Socket socket_;
   StreamEncoder encoder_;
   SendBuffer buffer_;
   size_t begin_ = 0;  // what of buffer_ is to be written

@@ -59,10 +59,11 @@ absl::Status BlockingLoop::Pause(base::Nanos time) {
 }
 
 absl::StatusOr<PeerResponse> BlockingLoop::Http(std::string_view base_url, const PeerRequest& request,
-                                                HttpCallOptions options) {
+                                                HttpCallOptions options,
+                                                std::shared_ptr<const TlsContext> tls) {
   std::optional<absl::StatusOr<PeerResponse>> result;
   auto answered = [&result] { return result.has_value(); };
-  HttpClient client(impl_->io);
+  HttpClient client(impl_->io, std::move(tls));
   client.Call(base_url, request, options,
               [&result](absl::StatusOr<PeerResponse> response) { result = std::move(response); });
   // The client keeps the time limits itself.

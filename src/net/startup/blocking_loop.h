@@ -30,7 +30,7 @@ class BlockingLoop {
 
   // As HttpClient::Call, over a connection of its own.
   absl::StatusOr<PeerResponse> Http(std::string_view base_url, const PeerRequest& request,
-                                    HttpCallOptions options);
+                                    HttpCallOptions options, std::shared_ptr<const TlsContext> tls = nullptr);
   // OK when that much time has passed.
   absl::Status Pause(base::Nanos time);
 

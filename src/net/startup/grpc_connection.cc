@@ -5,9 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <boost/asio/write.hpp>
 #include <optional>
 
 #include "absl/strings/numbers.h"
@@ -19,7 +17,6 @@
 
 namespace kvd::net {
 namespace asio = boost::asio;
-using asio::ip::tcp;
 using boost::system::error_code;
 
 namespace {
@@ -58,7 +55,7 @@ struct GrpcConnection::Impl : std::enable_shared_from_this<GrpcConnection::Impl>
   };
 
   Impl(BlockingLoop& blocking_loop, const Options& connection_options)
-      : loop(blocking_loop), options(connection_options), socket(loop.context()), timer(loop.context()) {}
+      : loop(blocking_loop), options(connection_options), timer(loop.context()) {}
   ~Impl() { nghttp2_session_del(session); }
 
   absl::Status Open(std::string_view url);
@@ -84,8 +81,8 @@ struct GrpcConnection::Impl : std::enable_shared_from_this<GrpcConnection::Impl>
 
   BlockingLoop& loop;
   const Options options;
-  std::string authority;
-  tcp::socket socket;
+  std::string authority, scheme;
+  std::optional<Socket> socket;  // once connected
   asio::steady_timer timer;
   nghttp2_session* session = nullptr;
   Call* call = nullptr;  // the one under way
@@ -191,10 +188,11 @@ absl::Status GrpcConnection::Impl::Open(std::string_view text) {
   auto url = ParseHttpUrl(text);
   if (!url.ok()) return url.status();
   authority = url->Authority();
+  scheme = url->scheme;
   std::optional<absl::Status> dialed;
   auto self = shared_from_this();
-  auto dial = Dial::Start(loop.context(), *url, options.dial_timeout,
-                          [self, &dialed](absl::StatusOr<tcp::socket> connected) {
+  auto dial = Dial::Start(loop.context(), *url, {options.tls, TlsSession::Protocols::kHttp2},
+                          options.dial_timeout, [self, &dialed](absl::StatusOr<Socket> connected) {
                             dialed = connected.status();
                             if (connected.ok()) self->socket = *std::move(connected);
                           });
@@ -227,7 +225,7 @@ void GrpcConnection::Impl::StartSession() {
 }
 
 void GrpcConnection::Impl::Read() {
-  socket.async_read_some(asio::buffer(in), [self = shared_from_this()](error_code ec, size_t n) {
+  socket->async_read_some(asio::buffer(in), [self = shared_from_this()](error_code ec, size_t n) {
     if (self->broken) return;
     if (ec) return self->Break(SocketError("connection lost", ec));
     self->heard = true;
@@ -255,7 +253,7 @@ void GrpcConnection::Impl::Pump() {
   }
   if (out.empty()) return;
   writing = true;
-  asio::async_write(socket, asio::buffer(out), [self = shared_from_this()](error_code ec, size_t) {
+  socket->AsyncWriteAll(asio::buffer(out), [self = shared_from_this()](error_code ec, size_t) {
     self->writing = false;
     if (self->broken) return;
     if (ec) return self->Break(SocketError("connection lost", ec));
@@ -293,14 +291,14 @@ void GrpcConnection::Impl::Close() {
   if (!broken) broken = absl::CancelledError("closed");
   timer.cancel();
   error_code ignored;
-  socket.close(ignored);
+  if (socket) socket->close(ignored);
 }
 
 // --- A call.
 
 void GrpcConnection::Impl::Submit(std::string_view method, const Metadata& metadata, Call& one) {
   std::vector<nghttp2_nv> fields = {
-      Field(":method", "POST"),       Field(":scheme", "http"), Field(":path", method),
+      Field(":method", "POST"),       Field(":scheme", scheme), Field(":path", method),
       Field(":authority", authority), Field("te", "trailers"),  Field("content-type", "application/grpc"),
   };
   for (const auto& [name, value] : metadata) fields.push_back(Field(name, value));

@@ -1,5 +1,5 @@
-// A small gRPC client for what a process asks before its threads run: one connection in plaintext, one call
-// at a time, on a BlockingLoop. (Clients that are programs of their own use the gRPC library.)
+// A small gRPC client for what a process asks before its threads run: one connection, one call at a
+// time, on a BlockingLoop. (Clients that are programs of their own use the gRPC library.)
 //
 // Thread-safety: thread-compatible. Ownership: borrows the loop.
 // Errors: the status of the call as the server sent it; kUnavailable when the connection cannot be made or is
@@ -20,6 +20,7 @@
 namespace kvd::net {
 
 class BlockingLoop;
+class TlsContext;
 
 class GrpcConnection {
  public:
@@ -30,10 +31,11 @@ class GrpcConnection {
     // ...and given up after that one.
     base::Nanos keepalive_timeout = std::chrono::seconds(6);
     uint32_t max_message_bytes = 4 << 20;
+    std::shared_ptr<const TlsContext> tls = nullptr;  // for a URL of https
   };
   using Metadata = std::vector<std::pair<std::string, std::string>>;  // names in lower case
 
-  // `url` is "http://host:port".
+  // `url` is "http://host:port" or "https://host:port".
   static absl::StatusOr<std::unique_ptr<GrpcConnection>> Connect(BlockingLoop& loop, std::string_view url,
                                                                  const Options& options);
   ~GrpcConnection();

@@ -97,7 +97,9 @@ TEST(HttpWire, Url) {
   EXPECT_EQ(url->host, "::1");
   EXPECT_EQ(url->Authority(), "[::1]:2380");
   EXPECT_EQ(ParseHttpUrl("http://host")->port, "80");
-  EXPECT_EQ(ParseHttpUrl("https://host:1").status().code(), absl::StatusCode::kUnimplemented);
+  EXPECT_TRUE(ParseHttpUrl("https://host:1")->Secure());
+  EXPECT_EQ(ParseHttpUrl("https://host")->port, "443");
+  EXPECT_EQ(ParseHttpUrl("unixs://host:1").status().code(), absl::StatusCode::kUnimplemented);
   for (const char* bad :
        {"host:1", "http://", "http://:1", "http://h:x", "http://h:70000", "http://[::1:2"}) {
     EXPECT_EQ(ParseHttpUrl(bad).status().code(), absl::StatusCode::kInvalidArgument) << bad;

@@ -74,8 +74,9 @@ TestPeer::TestPeer(uint64_t member_id, const std::function<void(PeerTransportOpt
   options.server_version = "3.7.1";
   options.reconnect_backoff = std::chrono::milliseconds(20);
   if (adjust) adjust(options);
+  secure = options.tls != nullptr;
   transport = std::make_unique<PeerTransport>(threads->thread(0), base::SystemClock(), options, handler);
-  absl::StatusOr<uint16_t> bound = transport->ListenPeer("127.0.0.1", want_port);
+  absl::StatusOr<uint16_t> bound = transport->ListenPeer("127.0.0.1", want_port, options.tls);
   KVD_CHECK(bound.ok(), "a test's port must be free");
   port = *bound;
 }
@@ -87,7 +88,7 @@ TestPeer::~TestPeer() {
 }
 
 std::string TestPeer::url() const {
-  return "http://127.0.0.1:" + std::to_string(port);
+  return (secure ? "https://127.0.0.1:" : "http://127.0.0.1:") + std::to_string(port);
 }
 
 bool TestPeer::WaitForStreams(uint64_t peer) {

@@ -56,6 +56,7 @@ struct TestPeer {
 
   uint64_t id;
   uint16_t port = 0;
+  bool secure = false;  // TLS, where its options say so
   RecordingHandler handler;
   std::unique_ptr<IoThreads> threads;
   std::unique_ptr<PeerTransport> transport;
