@@ -12,7 +12,7 @@ build_packages=(
   libspdlog-dev libfmt-dev libcrypt-dev
   libgtest-dev libgmock-dev libbenchmark-dev
 )
-test_packages=(etcd-server etcd-client etcd-discovery dnsmasq-base nghttp2-client python3 python3-etcd3 curl jq procps nodejs npm strace iproute2 util-linux)
+test_packages=(openssl etcd-server etcd-client etcd-discovery dnsmasq-base nghttp2-client python3 python3-etcd3 curl jq procps nodejs npm strace iproute2 util-linux)
 lint_packages=(clang-format-14 clang-tidy-14)
 fuzz_packages=(clang-14 libclang-rt-14-dev llvm-14)
 

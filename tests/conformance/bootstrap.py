@@ -11,6 +11,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lib import testing
 from lib.bootstrap import (DOMAIN, BootCluster, BootMember, Scratch, assert_healthy, ends_with, fetch, log_messages,
                            new_token, start_dns, start_service, wait_log)
+from lib.certificates import Authority, TlsCluster, run
 from lib.cluster import Cluster
 
 WAITING = r"found {} peer\(s\), waiting for {} more"
@@ -66,23 +67,31 @@ def dns_way(args, directory, suffix):
 
 
 def dns_ssl(args, directory):
-    """Records of the secure service are read, and refused for what they are where TLS is not to be had."""
-    cluster = BootCluster(args.implementation, 2, advertise="localhost")
-    first, second = cluster.members
-    with start_dns(directory, [("etcd-server-ssl", "localhost", m.peer_port) for m in cluster.members]) as server:
-        cluster.way = ["--discovery-srv", DOMAIN, "--discovery-dns-servers", server.address]
-        first.start()
-        ends_with(first, f"bootstrap at https://localhost:{first.peer_port} from DNS for etcd-server-ssl has scheme "
-                         f"mismatch with expected peer http://localhost:{first.peer_port}")
-    with start_dns(directory, [("etcd-server", "localhost", first.peer_port),
-                               ("etcd-server-ssl", "localhost", second.peer_port)]) as server, cluster:
-        cluster.way = ["--discovery-srv", DOMAIN, "--discovery-dns-servers", server.address]
-        second.advertise = "127.0.0.1"
-        first_again = BootMember(cluster, "m3", "localhost")
-        first_again.peer_port = first.peer_port
-        first_again.start()
-        ends_with(first_again, "from DNS for etcd-server-ssl needs TLS")
-    testing.step("_etcd-server-ssl._tcp is read, and refused: this version has no TLS")
+    """Records of the secure service: three members with certificates of one authority, and kvctl by DNS."""
+    testing.need_program("openssl")
+    authority = Authority(directory)
+    cert, key = authority.issue("member")
+    authority.issue("client", common_name="client", hosts="")
+    cluster = TlsCluster([args.implementation] * 3, [], authority)
+    with start_dns(directory, [("etcd-server-ssl", "localhost", m.peer_port) for m in cluster.members] +
+                   [("etcd-client-ssl", "localhost", m.client_port) for m in cluster.members]) as server:
+        way = ["--discovery-srv", DOMAIN, "--discovery-dns-servers", server.address]
+        for member in cluster.members:
+            member.way = [*way, "--initial-advertise-peer-urls", f"https://localhost:{member.peer_port}"]
+        plain = BootMember(BootCluster(args.implementation, 0, way), "m0", "localhost")
+        plain.peer_port = cluster.members[0].peer_port
+        plain.start()
+        ends_with(plain, f"bootstrap at https://localhost:{plain.peer_port} from DNS for etcd-server-ssl has scheme "
+                         f"mismatch with expected peer http://localhost:{plain.peer_port}")
+        plain.cluster.close()
+        cluster.args = ["--cert-file", cert, "--key-file", key, "--trusted-ca-file", authority.ca, "--client-cert-auth",
+                        "--peer-cert-file", cert, "--peer-key-file", key, "--peer-trusted-ca-file", authority.ca,
+                        "--peer-client-cert-auth"]
+        with cluster:
+            assert_healthy(cluster, [*tool(args), *cluster.tool_flags])
+            got = run([*tool(args), *cluster.tool_flags, *way, "get", "boot", "--print-value-only"])
+            assert got.stdout.strip() == "strapped", got.stderr
+    testing.step("_etcd-server-ssl._tcp, and kvctl through _etcd-client-ssl._tcp")
 
 
 def walk(args, cluster):

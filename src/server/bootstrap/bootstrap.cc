@@ -170,11 +170,6 @@ absl::StatusOr<UrlsMap> ReadEntries(const Config& config,
                                   ", but its peer URLs and this token make it ", id,
                                   ": all members must be given the same discovery URL or token"));
     }
-    for (const Url& url : urls) {
-      if (!url.IsSecure()) continue;
-      return Refused(base::StrCat("discovery: ", url.ToString(), " of \"", name,
-                                  "\" needs TLS, which is not supported by this version of kvd"));
-    }
     if (!all.emplace(name, urls).second) {
       return Refused(base::StrCat("discovery: found duplicate name \"", name, "\""));
     }

@@ -187,8 +187,10 @@ absl::StatusOr<std::vector<Entry>> JoinDiscovery(DiscoveryService& service, cons
   return Joining(service, id, value, pause).Run();
 }
 
-std::unique_ptr<DiscoveryService> NewDiscoveryService(const Config& config, net::BlockingLoop& loop) {
-  return config.discovery_url.empty() ? NewV3Discovery(config, loop) : NewV2Discovery(config, loop);
+std::unique_ptr<DiscoveryService> NewDiscoveryService(const Config& config, net::BlockingLoop& loop,
+                                                      DiscoveryTlsPtr tls) {
+  return config.discovery_url.empty() ? NewV3Discovery(config, loop, std::move(tls))
+                                      : NewV2Discovery(config, loop, std::move(tls));
 }
 
 }  // namespace kvd::server

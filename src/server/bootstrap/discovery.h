@@ -19,7 +19,8 @@
 
 namespace kvd::net {
 class BlockingLoop;
-}
+class TlsContext;
+}  // namespace kvd::net
 
 namespace kvd::server {
 
@@ -62,9 +63,14 @@ absl::StatusOr<std::vector<DiscoveryService::Entry>> JoinDiscovery(DiscoveryServ
                                                                    const std::string& value,
                                                                    const Pause& pause);
 
+using DiscoveryTlsPtr = std::shared_ptr<const net::TlsContext>;  // null: no service of https can be asked
+
 // The service that the settings ask for. REQUIRES: config.ShouldDiscover(). Borrows config and loop.
-std::unique_ptr<DiscoveryService> NewDiscoveryService(const Config& config, net::BlockingLoop& loop);
-std::unique_ptr<DiscoveryService> NewV2Discovery(const Config& config, net::BlockingLoop& loop);
-std::unique_ptr<DiscoveryService> NewV3Discovery(const Config& config, net::BlockingLoop& loop);
+std::unique_ptr<DiscoveryService> NewDiscoveryService(const Config& config, net::BlockingLoop& loop,
+                                                      DiscoveryTlsPtr tls);
+std::unique_ptr<DiscoveryService> NewV2Discovery(const Config& config, net::BlockingLoop& loop,
+                                                 DiscoveryTlsPtr tls = nullptr);
+std::unique_ptr<DiscoveryService> NewV3Discovery(const Config& config, net::BlockingLoop& loop,
+                                                 DiscoveryTlsPtr tls = nullptr);
 
 }  // namespace kvd::server

@@ -57,7 +57,8 @@ struct Answer {
 
 class V2Discovery final : public DiscoveryService {
  public:
-  V2Discovery(const Config& config, net::BlockingLoop& loop) : url_(config.discovery_url), loop_(loop) {
+  V2Discovery(const Config& config, net::BlockingLoop& loop, DiscoveryTlsPtr tls)
+      : url_(config.discovery_url), loop_(loop), tls_(std::move(tls)) {
     const size_t path = url_.find('/', url_.find("://") + 3);
     host_ = url_.substr(0, path);
     path_ = url_.substr(path);
@@ -121,6 +122,7 @@ class V2Discovery final : public DiscoveryService {
 
   const std::string url_;
   net::BlockingLoop& loop_;
+  const DiscoveryTlsPtr tls_;
   std::string host_;   // "http://host:port"
   std::string path_;   // "/token"
   std::string proxy_;  // empty: none
@@ -135,12 +137,16 @@ absl::StatusOr<net::PeerResponse> V2Discovery::Send(const net::PeerRequest& requ
     if (!proxy_.empty()) sent.path = base::StrCat(host, next.path);
     auto response =
         loop_.Http(proxy_.empty() ? host : proxy_, sent,
-                   {.connect_timeout = kDialLimit, .timeout = limit, .max_body_bytes = kMaxReplyBytes});
+                   {.connect_timeout = kDialLimit, .timeout = limit, .max_body_bytes = kMaxReplyBytes}, tls_);
     if (!response.ok()) return response;
     if (response->status / 100 != 3) return response;
     const std::string location(response->headers.Get("Location"));
     const size_t path = location.find('/', location.find("://") + 3);
-    if (!absl::StartsWith(location, "http://") || path == std::string::npos) {
+    const bool secure = absl::StartsWith(location, "https://");
+    const bool known = absl::StartsWith(location, "http://") || (secure && proxy_.empty());
+    // Once under TLS, always under TLS.
+    const bool worse = absl::StartsWith(host, "https://") && !secure;
+    if (!known || worse || path == std::string::npos) {
       return BadEndpoint(base::StrCat("it redirects to \"", location, "\""));
     }
     host = location.substr(0, path);
@@ -205,8 +211,9 @@ absl::StatusOr<Answer> V2Discovery::Read(const net::PeerResponse& response, bool
 
 }  // namespace
 
-std::unique_ptr<DiscoveryService> NewV2Discovery(const Config& config, net::BlockingLoop& loop) {
-  return std::make_unique<V2Discovery>(config, loop);
+std::unique_ptr<DiscoveryService> NewV2Discovery(const Config& config, net::BlockingLoop& loop,
+                                                 DiscoveryTlsPtr tls) {
+  return std::make_unique<V2Discovery>(config, loop, std::move(tls));
 }
 
 }  // namespace kvd::server

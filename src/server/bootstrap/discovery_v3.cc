@@ -20,9 +20,10 @@ constexpr Duration kMinKeepalive = std::chrono::seconds(10);
 
 class V3Discovery final : public DiscoveryService {
  public:
-  V3Discovery(const Config& config, net::BlockingLoop& loop)
+  V3Discovery(const Config& config, net::BlockingLoop& loop, DiscoveryTlsPtr tls)
       : config_(config.discovery),
         loop_(loop),
+        tls_(std::move(tls)),
         size_key_(base::StrCat("/_etcd/registry/", config_.token, "/_config/size")),
         members_(base::StrCat("/_etcd/registry/", config_.token, "/members/")),
         members_end_(base::StrCat("/_etcd/registry/", config_.token, "/members0")) {}
@@ -40,7 +41,9 @@ class V3Discovery final : public DiscoveryService {
  private:
   std::string Url(size_t endpoint) const {
     const std::string& text = config_.endpoints[endpoint];
-    return absl::StrContains(text, "://") ? text : base::StrCat("http://", text);
+    if (absl::StrContains(text, "://")) return text;
+    const bool secure = !config_.cacert.empty() || !config_.cert.empty() || !config_.insecure_transport;
+    return base::StrCat(secure ? "https://" : "http://", text);
   }
   // Connects to the first endpoint that can be reached, from the present one on, and logs in.
   absl::Status Connect();
@@ -52,6 +55,7 @@ class V3Discovery final : public DiscoveryService {
 
   const DiscoveryConfig& config_;
   net::BlockingLoop& loop_;
+  const DiscoveryTlsPtr tls_;
   const std::string size_key_, members_, members_end_;
   size_t endpoint_ = 0;
   std::unique_ptr<GrpcConnection> connection_;
@@ -72,6 +76,7 @@ absl::Status V3Discovery::Failed(const absl::Status& status) {
 absl::Status V3Discovery::Connect() {
   if (connection_ != nullptr) return absl::OkStatus();
   GrpcConnection::Options options;
+  options.tls = tls_;
   options.dial_timeout = config_.dial_timeout;
   options.keepalive_time = std::max(config_.keepalive_time, kMinKeepalive);
   options.keepalive_timeout = config_.keepalive_timeout;
@@ -185,8 +190,9 @@ absl::Status V3Discovery::AwaitChange(uint64_t index) {
 
 }  // namespace
 
-std::unique_ptr<DiscoveryService> NewV3Discovery(const Config& config, net::BlockingLoop& loop) {
-  return std::make_unique<V3Discovery>(config, loop);
+std::unique_ptr<DiscoveryService> NewV3Discovery(const Config& config, net::BlockingLoop& loop,
+                                                 DiscoveryTlsPtr tls) {
+  return std::make_unique<V3Discovery>(config, loop, std::move(tls));
 }
 
 }  // namespace kvd::server

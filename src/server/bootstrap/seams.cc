@@ -9,6 +9,7 @@
 #include "net/startup/blocking_loop.h"
 #include "server/bootstrap/bootstrap.h"
 #include "server/bootstrap/discovery.h"
+#include "server/bootstrap/member_tls.h"
 #include "wal/wal.h"
 
 namespace kvd::server {
@@ -30,22 +31,28 @@ absl::StatusOr<RemoteCluster> ReadCluster(const net::PeerResponse& response) {
   return RemoteCluster{*cluster_id, *std::move(members)};
 }
 
-absl::StatusOr<net::PeerResponse> Get(net::BlockingLoop& loop, const std::string& url,
-                                      const std::string& path, Duration timeout) {
+// Where other members are asked from.
+struct Asker {
+  net::BlockingLoop& loop;
+  std::shared_ptr<const net::TlsContext> tls;
+};
+
+absl::StatusOr<net::PeerResponse> Get(const Asker& asker, const std::string& url, const std::string& path,
+                                      Duration timeout) {
   net::PeerRequest request;
   request.path = path;
-  auto response = loop.Http(url, request, Within(timeout));
+  auto response = asker.loop.Http(url, request, Within(timeout), asker.tls);
   if (response.ok() && response->status != 200) {
     return absl::UnavailableError(base::StrCat(path, ": HTTP status ", response->status));
   }
   return response;
 }
 
-absl::StatusOr<RemoteCluster> FetchCluster(net::BlockingLoop& loop, const std::vector<std::string>& peer_urls,
+absl::StatusOr<RemoteCluster> FetchCluster(const Asker& asker, const std::vector<std::string>& peer_urls,
                                            Duration timeout) {
   absl::Status last = absl::UnavailableError("there is no other member to ask");
   for (const std::string& url : peer_urls) {
-    auto response = Get(loop, url, "/members", timeout);
+    auto response = Get(asker, url, "/members", timeout);
     if (absl::IsCancelled(response.status())) return response.status();
     auto cluster = response.ok() ? ReadCluster(*response) : absl::StatusOr<RemoteCluster>(response.status());
     if (cluster.ok()) return cluster;
@@ -63,12 +70,12 @@ absl::StatusOr<std::optional<Version>> ReadVersion(const net::PeerResponse& resp
   return *version;
 }
 
-absl::StatusOr<std::optional<Version>> FetchVersion(net::BlockingLoop& loop,
+absl::StatusOr<std::optional<Version>> FetchVersion(const Asker& asker,
                                                     const std::vector<std::string>& peer_urls,
                                                     Duration timeout) {
   absl::Status last = absl::UnavailableError("there is no URL to ask");
   for (const std::string& url : peer_urls) {
-    auto response = Get(loop, url, "/version", timeout);
+    auto response = Get(asker, url, "/version", timeout);
     if (response.ok()) return ReadVersion(*response);
     if (absl::IsCancelled(response.status())) return response.status();
     last = absl::Status(response.status().code(), base::StrCat(url, ": ", response.status().message()));
@@ -97,21 +104,27 @@ absl::StatusOr<BootstrapSeams> SystemBootstrapSeams(const Config& config, int in
   }
   std::shared_ptr<net::DnsClient> resolver = *std::move(dns);
   auto loop = std::make_shared<net::BlockingLoop>(interrupt_fd);
+  auto tls = PeerTls(config);
+  if (!tls.ok()) return tls.status();
+  auto discovery_tls = DiscoveryTls(config);
+  if (!discovery_tls.ok()) return discovery_tls.status();
   BootstrapSeams seams;
   seams.fs = &base::PosixFileSystem();
   seams.log_exists = [](const std::string& dir) { return wal::Wal::Exists(base::PosixFileSystem(), dir); };
-  seams.fetch_cluster = [loop](const std::vector<std::string>& urls, Duration timeout) {
-    return FetchCluster(*loop, urls, timeout);
+  seams.fetch_cluster = [loop, tls = *tls](const std::vector<std::string>& urls, Duration timeout) {
+    return FetchCluster({*loop, tls}, urls, timeout);
   };
-  seams.fetch_version = [loop](const std::vector<std::string>& urls, Duration timeout) {
-    return FetchVersion(*loop, urls, timeout);
+  seams.fetch_version = [loop, tls = *tls](const std::vector<std::string>& urls, Duration timeout) {
+    return FetchVersion({*loop, tls}, urls, timeout);
   };
   seams.resolve = ResolveHost;
   if (!config.discovery_dns_servers.empty()) {
     seams.resolve = [resolver](const std::string& host) { return resolver->Addresses(host); };
   }
   seams.services = [resolver](const std::string& name) { return resolver->Services(name); };
-  seams.discovery = [loop](const Config& settings) { return NewDiscoveryService(settings, *loop); };
+  seams.discovery = [loop, tls = *discovery_tls](const Config& settings) {
+    return NewDiscoveryService(settings, *loop, tls);
+  };
   seams.pause = [loop](Duration time) { return loop->Pause(time); };
   return seams;
 }

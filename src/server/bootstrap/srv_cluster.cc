@@ -97,14 +97,6 @@ absl::StatusOr<UrlsMap> Collector::Result() {
         reason.empty() ? base::StrCat(": none has the host and port of ", Join(config_.advertise_peer_urls))
                        : base::StrCat(" (", reason, ")")));
   }
-  for (const auto& [name, urls] : members_) {
-    for (const Url& url : urls) {
-      if (!url.IsSecure()) continue;
-      return absl::FailedPreconditionError(base::StrCat(
-          "error setting up initial cluster: ", url.ToString(),
-          " from DNS for etcd-server-ssl needs TLS, which is not supported by this version of kvd"));
-    }
-  }
   return std::move(members_);
 }
 

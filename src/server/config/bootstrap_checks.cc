@@ -49,11 +49,7 @@ absl::Status CheckKeys(const DiscoveryConfig& discovery) {
     auto url = ParseUrl(WithScheme(endpoint));
     if (!url.ok() || url->IsUnix()) {
       return Invalid(base::StrCat("--discovery-endpoints: \"", endpoint,
-                                  "\" must be \"host:port\" or \"http://host:port\""));
-    }
-    if (url->IsSecure()) {
-      return Invalid(base::StrCat("--discovery-endpoints: ", endpoint,
-                                  " needs TLS, which is not supported by this version of kvd"));
+                                  "\" must be \"host:port\" or \"http(s)://host:port\""));
     }
   }
   return absl::OkStatus();
@@ -62,21 +58,22 @@ absl::Status CheckKeys(const DiscoveryConfig& discovery) {
 absl::Status CheckUrl(const Config& config) {
   const std::string& url = config.discovery_url;
   if (url.empty()) return absl::OkStatus();
-  if (absl::StartsWith(url, "https://")) {
-    return Invalid(
-        base::StrCat("--discovery: ", url, " needs TLS, which is not supported by this version of kvd"));
-  }
-  const std::string_view kScheme = "http://";
-  const size_t path = url.find('/', kScheme.size());
-  const bool good = absl::StartsWith(url, base::ToAbsl(kScheme)) && path != std::string::npos &&
-                    path > kScheme.size() && path + 1 < url.size() && !HasBlank(url) &&
+  const bool secure = absl::StartsWith(url, "https://");
+  const std::string_view scheme = secure ? "https://" : "http://";
+  const size_t path = url.find('/', scheme.size());
+  const bool good = absl::StartsWith(url, base::ToAbsl(scheme)) && path != std::string::npos &&
+                    path > scheme.size() && path + 1 < url.size() && !HasBlank(url) &&
                     url.find_first_of("?#") == std::string::npos;
   if (!good) {
     return Invalid(base::StrCat("--discovery: discovery: invalid URL: \"", url,
-                                "\" must be \"http://host:port/token\""));
+                                "\" must be \"http(s)://host:port/token\""));
   }
   const std::string& proxy = config.discovery_proxy;
   if (proxy.empty()) return absl::OkStatus();
+  if (secure) {
+    return Invalid(base::StrCat("--discovery-proxy: ", url,
+                                " needs TLS, which is not supported through a proxy by this version of kvd"));
+  }
   auto parsed = ParseUrl(WithScheme(proxy));
   if (!parsed.ok() || parsed->scheme != "http") {
     return Invalid(base::StrCat("--discovery-proxy: invalid proxy address \"", proxy,

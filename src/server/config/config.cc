@@ -142,9 +142,6 @@ absl::Status CheckLimits(const Config& config) {
   if (config.bcrypt_cost < 4 || config.bcrypt_cost > 31) {
     return Invalid(base::StrCat("--bcrypt-cost must be between 4 and 31 (set to ", config.bcrypt_cost, ")"));
   }
-  if (!config.peer_tls.allowed_cns.empty() && !config.peer_tls.allowed_hostnames.empty()) {
-    return Invalid("--peer-cert-allowed-cn and --peer-cert-allowed-hostname are mutually exclusive");
-  }
   const int64_t rate = config.distributed_tracing_sampling_rate;
   if (config.enable_distributed_tracing && (rate < 0 || rate > 1'000'000)) {
     return Invalid(base::StrCat("--distributed-tracing-sampling-rate must be between 0 and 1000000 (set to ",
@@ -380,6 +377,7 @@ absl::Status Finish(Draft& draft, const Surroundings& surroundings, std::vector<
   if (absl::Status status = ResolveCompaction(config); !status.ok()) return status;
   if (absl::Status status = ResolveRotation(config); !status.ok()) return status;
   Advise(config, warnings);
+  AdviseTls(config, warnings);
   return absl::OkStatus();
 }
 
@@ -407,6 +405,7 @@ absl::Status Validate(const Config& config) {
   }
   status.Update(CheckLimits(config));
   status.Update(CheckTlsVersions(config));
+  status.Update(config_internal::CheckTls(config));
   return status;
 }
 

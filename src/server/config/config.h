@@ -1,7 +1,7 @@
 // A member's settings and where they come from: etcd's command line, its ETCD_* variables (KVD_* is an alias)
 // or its YAML/JSON configuration file. Everything that etcd 3.3 to 3.7 takes parses; every setting is kept,
 // typed, with etcd's default. What this build does not act on is said once, at the start; what would make it
-// serve less safely than it was asked to (TLS) stops it.
+// serve less safely than it was asked to stops it.
 //
 //   ParseResult parsed = ParseCommandLine(args, env);
 //   if (parsed.action == ParseResult::Action::kExit) { print parsed.out, parsed.err; return parsed.exit_code;

@@ -26,7 +26,7 @@ const std::map<std::string, Section>& Sections() {
         {"auto-tls", "auto-tls"},
         {"crl-file", "client-crl-file"},
         {"allowed-hostname", "client-cert-allowed-hostname"},
-        {"allowed-cn", ""},
+        {"allowed-cn", "client-cert-allowed-cn"},
         {"skip-client-san-verification", ""}}},
       {"peer-transport-security",
        {{"cert-file", "peer-cert-file"},

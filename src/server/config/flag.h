@@ -111,6 +111,11 @@ absl::Status Finish(Draft& draft, const Surroundings& surroundings, std::vector<
 // Which ways to the first members are asked for, and whether what each needs is there. Errors:
 // kInvalidArgument with etcd's text, where etcd has one.
 absl::Status CheckBootstrap(const Config& config);
+// The certificates that the URLs and flags ask for, as far as it can be told without their files. Errors:
+// kInvalidArgument with etcd's text, where etcd has one.
+absl::Status CheckTls(const Config& config);
+// What of it is ignored.
+void AdviseTls(const Config& config, std::vector<Notice>& warnings);
 // Reads a configuration file's text into `draft`. Unknown keys go to `warnings`, the keys seen to `seen`.
 absl::Status ReadConfigText(std::string_view text, Draft& draft, std::map<std::string, std::string>& seen,
                             std::vector<Notice>& warnings);

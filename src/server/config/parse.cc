@@ -243,42 +243,12 @@ bool Parser::RefuseOrReport() {
       kept.push_back(base::StrCat("--", flag.name));
       continue;
     }
-    std::string_view reason = "not supported by this version of kvd";
-    if (flag.group == config_internal::FlagGroup::kSecurity) {
-      reason = "TLS is not supported by this version of kvd, which refuses to serve in plaintext instead";
-    } else if (absl::StartsWith(base::ToAbsl(flag.name), "discovery-")) {
-      reason = "TLS towards the discovery service is not supported by this version of kvd";
-    }
-    return Stop(Failed(base::StrCat("--", flag.name, ": ", reason)));
+    return Stop(Failed(base::StrCat("--", flag.name, ": not supported by this version of kvd")));
   }
   if (!kept.empty()) {
     std::string names;
     for (const std::string& name : kept) base::StrAppend(&names, names.empty() ? "" : " ", name);
     result_.warnings.push_back({"not supported yet by this version, and without effect", {{"flags", names}}});
-  }
-  const Config& config = draft_.config;
-  const std::pair<const char*, const Urls*> lists[] = {
-      {"listen-peer-urls", &config.listen_peer_urls},
-      {"listen-client-urls", &config.listen_client_urls},
-      {"listen-client-http-urls", &config.listen_client_http_urls},
-      {"listen-metrics-urls", &config.listen_metrics_urls},
-      {"initial-advertise-peer-urls", &config.advertise_peer_urls},
-      {"advertise-client-urls", &config.advertise_client_urls},
-  };
-  for (const auto& [name, urls] : lists) {
-    for (const Url& url : *urls) {
-      if (!url.IsSecure()) continue;
-      return Stop(Failed(base::StrCat("--", name, ": ", url.ToString(),
-                                      " needs TLS, which is not supported by this version of kvd")));
-    }
-  }
-  const auto members = ParseInitialCluster(config.initial_cluster);  // validated
-  for (const auto& [member, urls] : *members) {
-    for (const Url& url : urls) {
-      if (!url.IsSecure()) continue;
-      return Stop(Failed(base::StrCat("--initial-cluster: ", url.ToString(), " of \"", member,
-                                      "\" needs TLS, which is not supported by this version of kvd")));
-    }
   }
   return true;
 }

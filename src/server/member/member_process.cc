@@ -22,6 +22,7 @@
 #include "net/io_threads.h"
 #include "server/api/services.h"
 #include "server/bootstrap/bootstrap.h"
+#include "server/bootstrap/member_tls.h"
 #include "server/bootstrap/recovery.h"
 #include "server/config/sd_notify.h"
 #include "server/http/discovery_service.h"
@@ -144,6 +145,7 @@ class MemberProcess {
   absl::StatusOr<MemberDisk::State> OpenDisk(const BootstrapResult& how);
   absl::Status WithAdvice(const absl::Status& status) const;
   void Fail(const std::string& why);
+  absl::Status LoadTls();
   absl::Status ListenForPeers();
   absl::Status ListenForClients();
   void StartAutoCompaction();
@@ -155,6 +157,8 @@ class MemberProcess {
   Threads threads_;
   net::IoThreads peer_io_{1, "peer"};
   net::IoThreads client_io_{ClientThreads(), "client"};
+  std::shared_ptr<const net::TlsContext> client_tls_;  // null: none of the URLs asks for it
+  std::shared_ptr<const net::TlsContext> peer_tls_;
   std::unique_ptr<MemberDisk> disk_;
   std::unique_ptr<PeerLink> peers_;
   std::unique_ptr<Node> node_;
@@ -217,9 +221,19 @@ absl::StatusOr<MemberDisk::State> MemberProcess::OpenDisk(const BootstrapResult&
   return disk_->Open();
 }
 
+absl::Status MemberProcess::LoadTls() {
+  auto clients = ClientTls(config_);
+  if (!clients.ok()) return clients.status();
+  auto peers = PeerTls(config_);
+  if (!peers.ok()) return peers.status();
+  client_tls_ = *std::move(clients);
+  peer_tls_ = *std::move(peers);
+  return absl::OkStatus();
+}
+
 absl::Status MemberProcess::ListenForPeers() {
   for (const Url& url : config_.listen_peer_urls) {
-    absl::StatusOr<uint16_t> port = peers_->Listen(url.Hostname(), url.Port());
+    absl::StatusOr<uint16_t> port = peers_->Listen(url.Hostname(), url.Port(), url.IsSecure());
     if (!port.ok()) {
       return absl::Status(port.status().code(), absl::StrCat("cannot listen for peers on ", url.ToString(),
                                                              ": ", port.status().message()));
@@ -230,7 +244,8 @@ absl::Status MemberProcess::ListenForPeers() {
 }
 
 absl::Status MemberProcess::ListenForClients() {
-  auto listen = [](net::FrontDoor& door, const Url& url, net::ListenOptions options) {
+  auto listen = [this](net::FrontDoor& door, const Url& url, net::ListenOptions options) {
+    if (url.IsSecure()) options.tls = client_tls_;
     absl::Status status = url.IsUnix() ? door.ListenUnix(url.host + url.path, options)
                                        : door.Listen(url.Hostname(), url.Port(), options).status();
     if (status.ok()) return status;
@@ -253,10 +268,16 @@ absl::Status MemberProcess::ListenForClients() {
 }
 
 absl::Status MemberProcess::Start() {
+  // Files that cannot be used end the start before anything is written.
+  if (absl::Status loaded = LoadTls(); !loaded.ok()) return loaded;
   absl::StatusOr<BootstrapResult> how = Decide();
   if (!how.ok()) return how.status();
   absl::StatusOr<MemberDisk::State> state = OpenDisk(*how);
   if (!state.ok()) return WithAdvice(state.status());
+  if (config_.client_tls.auto_tls || config_.peer_tls.auto_tls) {
+    if (absl::Status made = MakeOwnCertificates(config_); !made.ok()) return made;
+    if (absl::Status loaded = LoadTls(); !loaded.ok()) return loaded;
+  }
 
   PeerLink::Options link;
   link.member_id = state->member_id;
@@ -265,6 +286,8 @@ absl::Status MemberProcess::Start() {
   link.peer_urls = ToStrings(config_.advertise_peer_urls);
   link.read_timeout = config_.raft_read_timeout;
   link.write_timeout = config_.raft_write_timeout;
+  link.tls = peer_tls_;
+  link.check_client_address = !config_.peer_tls.skip_client_san_verification;
   peers_ = std::make_unique<PeerLink>(link, peer_io_.thread(0), fs_, threads_.background);
 
   KVD_LOG(kInfo, "starting kvd server", {"etcd-version", kEtcdVersion}, {"kvd-version", KvdVersion()},
@@ -330,7 +353,12 @@ void MemberProcess::StartAutoCompaction() {
 void MemberProcess::Serve() {
   door_->Start();
   for (const Url& url : config_.listen_client_urls) {
-    KVD_LOG(kInfo, "serving client traffic insecurely; this is strongly discouraged!", {"address", url.host});
+    if (url.IsSecure()) {
+      KVD_LOG(kInfo, "serving client traffic securely", {"address", url.host});
+    } else {
+      KVD_LOG(kInfo, "serving client traffic insecurely; this is strongly discouraged!",
+              {"address", url.host});
+    }
   }
   KVD_LOG(kInfo, "ready to serve client requests");
   if (absl::Status told = SdNotify("READY=1"); !told.ok()) {

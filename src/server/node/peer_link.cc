@@ -133,7 +133,10 @@ class FileSink final : public net::SnapshotSink {
 class PeerLink::Impl final : public net::PeerHandler {
  public:
   Impl(const Options& options, net::IoThread& io, base::FileSystem& fs, base::Executor& files)
-      : fs_(fs), files_(files), transport_(io, base::SystemClock(), TransportOptions(options), *this) {
+      : fs_(fs),
+        files_(files),
+        tls_(options.tls),
+        transport_(io, base::SystemClock(), TransportOptions(options), *this) {
     for (std::string_view path : kPaths) {
       transport_.Handle(std::string(path),
                         [this](net::PeerRequest request, net::PeerTransport::Respond respond) {
@@ -144,6 +147,9 @@ class PeerLink::Impl final : public net::PeerHandler {
 
   void SetReceiver(PeerReceiver* receiver) { receiver_ = receiver; }
   net::PeerTransport& transport() { return transport_; }
+  absl::StatusOr<uint16_t> Listen(std::string_view host, uint16_t port, bool secure) {
+    return transport_.ListenPeer(host, port, secure ? tls_ : nullptr);
+  }
 
   void Send(std::vector<raft::Message> messages) {
     // Usually one or two peers: a few vectors, in the order of the messages.
@@ -190,6 +196,8 @@ class PeerLink::Impl final : public net::PeerHandler {
     out.peer_urls = options.peer_urls;
     out.read_timeout = options.read_timeout;
     out.write_timeout = options.write_timeout;
+    out.tls = options.tls;
+    out.check_client_address = options.check_client_address;
     return out;
   }
 
@@ -252,6 +260,7 @@ class PeerLink::Impl final : public net::PeerHandler {
 
   base::FileSystem& fs_;
   base::Executor& files_;
+  const std::shared_ptr<const net::TlsContext> tls_;
   PeerReceiver* receiver_ = nullptr;
   net::PeerTransport transport_;
 };
@@ -263,8 +272,8 @@ PeerLink::~PeerLink() = default;
 void PeerLink::SetReceiver(PeerReceiver* receiver) {
   impl_->SetReceiver(receiver);
 }
-absl::StatusOr<uint16_t> PeerLink::Listen(std::string_view host, uint16_t port) {
-  return impl_->transport().ListenPeer(host, port);
+absl::StatusOr<uint16_t> PeerLink::Listen(std::string_view host, uint16_t port, bool secure) {
+  return impl_->Listen(host, port, secure);
 }
 void PeerLink::Stop() {
   impl_->transport().Stop();

@@ -19,7 +19,8 @@ class FileSystem;
 }  // namespace kvd::base
 namespace kvd::net {
 class IoThread;
-}
+class TlsContext;
+}  // namespace kvd::net
 
 namespace kvd::server {
 
@@ -32,6 +33,8 @@ class PeerLink final : public PeerNetwork {
     std::vector<std::string> peer_urls;
     base::Nanos read_timeout = std::chrono::seconds(5);
     base::Nanos write_timeout = std::chrono::seconds(5);
+    std::shared_ptr<const net::TlsContext> tls;  // for URLs of https; null: there are none
+    bool check_client_address = true;            // a peer's certificate must be for where it connects from
   };
 
   PeerLink(const Options& options, net::IoThread& io, base::FileSystem& fs, base::Executor& files);
@@ -39,7 +42,7 @@ class PeerLink final : public PeerNetwork {
 
   // Once, before Listen.
   void SetReceiver(PeerReceiver* receiver);
-  absl::StatusOr<uint16_t> Listen(std::string_view host, uint16_t port);
+  absl::StatusOr<uint16_t> Listen(std::string_view host, uint16_t port, bool secure = false);
   void Stop();
 
   void Send(std::vector<raft::Message> messages) override;

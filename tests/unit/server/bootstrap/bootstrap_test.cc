@@ -338,9 +338,17 @@ TEST_F(BootstrapTest, RecordsThatDoNotFitAreRefused) {
   EXPECT_THAT(Failure(FromDns()),
               HasSubstr("in SRV records (bootstrap at https://10.0.0.1:2380 from DNS for etcd-server-ssl has "
                         "scheme mismatch with expected peer http://10.0.0.1:2380)"));
-  services_["_etcd-server._tcp.example.com"] = {{"10.0.0.1", 2380, 0, 0}};
-  services_["_etcd-server-ssl._tcp.example.com"] = {{"10.0.0.2", 2380, 0, 0}};
-  EXPECT_THAT(Failure(FromDns()), HasSubstr("https://10.0.0.2:2380 from DNS for etcd-server-ssl needs TLS"));
+}
+
+TEST_F(BootstrapTest, RecordsOfBothKindsMakeOneCluster) {
+  services_["_etcd-server._tcp.example.com"] = {{"10.0.0.2", 2380, 0, 0}};
+  services_["_etcd-server-ssl._tcp.example.com"] = {{"10.0.0.1", 2380, 0, 0}};
+  Config config = FromDns();
+  config.advertise_peer_urls = *ParseUrlList("https://10.0.0.1:2380");
+  auto result = Bootstrap(config, seams_);
+  ASSERT_TRUE(result.ok()) << result.status();
+  ASSERT_EQ(result->members.size(), 2u);
+  EXPECT_EQ(result->local_id, BootstrapMemberId({"https://10.0.0.1:2380"}, config.initial_cluster_token));
 }
 
 TEST_F(BootstrapTest, JoiningThroughDnsMatchesByUrls) {
@@ -385,9 +393,6 @@ TEST_F(BootstrapTest, WhatOthersHaveRegisteredIsChecked) {
     EXPECT_THAT(Failure(config), HasSubstr(std::string("failed to join discovery cluster (") + error))
         << value;
   }
-  entries_[0] = {base::HexId(BootstrapMemberId({"https://10.0.0.2:2380"}, config.discovery_url)),
-                 "m2=https://10.0.0.2:2380", 1};
-  EXPECT_THAT(Failure(config), HasSubstr("https://10.0.0.2:2380 of \"m2\" needs TLS"));
   EXPECT_FALSE(*fs_.Exists("/data"));
 }
 

@@ -133,7 +133,7 @@ TEST_F(V2Wire, WhatIsNotTheProtocolIsABadEndpoint) {
       {200, "[1,2"},
       {200, std::string(2 << 20, 'x')},
       {200, std::string(100'000, '[')},
-      {302, "", {{"Location", "https://elsewhere/x"}}},
+      {302, "", {{"Location", "ftp://elsewhere/x"}}},
       {302, ""},
       {302, "", {{"Location", server_.url + "/round/and/round"}}},
       {200, R"({"node":{"value":"3"}})", {{"X-Etcd-Index", "many"}}},

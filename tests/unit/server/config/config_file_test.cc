@@ -116,8 +116,11 @@ TEST(ConfigFile, ErrorsNameTheKey) {
            Case{"- a\n- b", "the file must be a map of settings"},
            Case{"name: 'open", "not YAML"},
            Case{"election-timeout: 100", "--election-timeout[100ms] should be at least as 5 times"},
-           Case{"client-transport-security: {cert-file: c.pem}", "--cert-file: TLS is not supported"},
-           Case{"peer-transport-security: {auto-tls: true}", "--peer-auto-tls: TLS is not supported"},
+           Case{"listen-client-urls: https://127.0.0.1:1\nadvertise-client-urls: https://127.0.0.1:1\n"
+                "client-transport-security: {cert-file: c.pem}",
+                "KeyFile and CertFile must both be present[key: , cert: c.pem]"},
+           Case{"peer-transport-security: {key-file: k.pem}",
+                "--peer-cert-file, --peer-key-file: KeyFile and"},
        }) {
     ParseResult result = Load(c.text);
     EXPECT_EQ(result.exit_code, 1) << c.text;
