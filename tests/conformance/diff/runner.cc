@@ -11,6 +11,7 @@ namespace pb = etcdserverpb;
 
 constexpr std::chrono::milliseconds kPatience(5000);
 constexpr std::chrono::milliseconds kCompactionPatience(1000);
+constexpr std::chrono::milliseconds kProgressPatience(2000);
 constexpr std::chrono::milliseconds kCatchUp(400);
 constexpr int kMaxWatches = 12;
 const std::string kZero(1, '\0');
@@ -303,6 +304,21 @@ Runner::Maybe Runner::Cancel(const pb::WatchCancelRequest& request) {
   return different;
 }
 
+// From 3.6 on a server passes the question over while a watch of the stream is behind, and one that has
+// nothing to see does not tell when it no longer is.
+std::optional<pb::WatchResponse> Runner::AskProgress(Side& side, const pb::WatchRequest& message) {
+  const int most = side.is_old() ? 1 : 5;
+  std::optional<pb::WatchResponse> answer;
+  for (int asked = 1; asked <= most && !answer; ++asked) {
+    side.watches().Send(message);
+    answer = side.watches().NextAnswer(side.is_old() ? kPatience : kProgressPatience);
+    // An earlier question may have been answered late.
+    while (asked > 1 && answer && side.watches().NextAnswer(kCatchUp)) {
+    }
+  }
+  return answer;
+}
+
 Runner::Maybe Runner::Progress() {
   if (Maybe different = Settle()) return different;
   const bool future = std::any_of(watches_.begin(), watches_.end(),
@@ -313,8 +329,7 @@ Runner::Maybe Runner::Progress() {
   for (int i = 0; i < 2; ++i) {
     pb::WatchRequest message;
     message.mutable_progress_request();
-    sides_[i].watches().Send(message);
-    std::optional<pb::WatchResponse> answer = sides_[i].watches().NextAnswer(kPatience);
+    std::optional<pb::WatchResponse> answer = AskProgress(sides_[i], message);
     if (answer) {
       outcomes[i].response = std::move(*answer);
     } else {

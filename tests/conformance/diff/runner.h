@@ -53,6 +53,8 @@ class Runner {
   Maybe Create(const etcdserverpb::WatchCreateRequest& request);
   Maybe Cancel(const etcdserverpb::WatchCancelRequest& request);
   Maybe Progress();
+  std::optional<etcdserverpb::WatchResponse> AskProgress(Side& side,
+                                                         const etcdserverpb::WatchRequest& message);
   Maybe Settle();
   void AwaitCatchUp(int64_t compaction);
   Maybe CompareWatch(int64_t id, const WatchState& watch);
