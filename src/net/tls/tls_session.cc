@@ -372,7 +372,8 @@ TlsSession::Result TlsSession::Write(const iovec* ranges, int count) {
       size = 0;
       for (int i = at; i < count && size < kRecordBytes; ++i) {
         const size_t n = std::min(ranges[i].iov_len - from, kRecordBytes - size);
-        memcpy(together.data() + size, static_cast<const char*>(ranges[i].iov_base) + from, n);
+        // An empty range may have no address.
+        if (n > 0) memcpy(together.data() + size, static_cast<const char*>(ranges[i].iov_base) + from, n);
         size += n;
         from = 0;
       }
