@@ -63,7 +63,8 @@ void AddHandlers(net::Router& router) {
                   nullptr, nullptr});
   router.AddGrpc({Kind::kServerStream, "/t.T/S", nullptr,
                   [](std::string_view request, const std::shared_ptr<net::StreamCall>& call) {
-                    for (char c : request) call->Write(std::string(static_cast<unsigned char>(c) * 64u, c));
+                    for (char c : request)
+                      call->Write(std::string(size_t{64} * static_cast<unsigned char>(c), c));
                     call->Finish(net::StatusCode::kOk, "");
                     return std::shared_ptr<net::StreamHandler>();
                   },

@@ -67,8 +67,8 @@ class World {
     options.cluster_id = 0x10;
     options.server_version = "3.7.1";
     options.peer_urls = {"http://127.0.0.1:1"};
-    options.max_message_bytes = 64 * 1024;
-    options.max_body_bytes = 16 * 1024;
+    options.max_message_bytes = size_t{64} * 1024;
+    options.max_body_bytes = size_t{16} * 1024;
     transport_ =
         std::make_unique<net::PeerTransport>(io_.thread(0), kvd::base::SystemClock(), options, handler_);
     transport_->Handle("/members", [](net::PeerRequest request, net::PeerTransport::Respond respond) {

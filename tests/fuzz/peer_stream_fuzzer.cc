@@ -20,7 +20,7 @@ namespace net = kvd::net;
 
 constexpr uint64_t kLocal = 1;
 constexpr uint64_t kRemote = 2;
-constexpr size_t kMaxMessageBytes = 64 * 1024;
+constexpr size_t kMaxMessageBytes = size_t{64} * 1024;
 
 struct Decoded {
   std::vector<std::string> messages;

@@ -23,7 +23,7 @@ namespace pb = etcdserverpb;
 
 constexpr int64_t kMaxOps = 128;
 // More than a client could send within max-request-bytes is of no use, and slow.
-constexpr size_t kMaxBytes = 64 * 1024;
+constexpr size_t kMaxBytes = size_t{64} * 1024;
 
 template <typename Proto>
 Proto Parsed(std::string_view bytes) {

@@ -9,7 +9,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 
 namespace kvd::scale {
 namespace {
@@ -72,7 +71,7 @@ struct SlowHttp2Callbacks {
                       nghttp2_data_source* source, void*) {
     auto* call = static_cast<SlowHttp2::Call*>(source->ptr);
     size_t n = std::min(length, call->body.size() - call->sent);
-    std::memcpy(out, call->body.data() + call->sent, n);
+    std::copy_n(call->body.data() + call->sent, n, out);
     call->sent += n;
     if (call->sent == call->body.size()) *flags |= NGHTTP2_DATA_FLAG_EOF;
     return static_cast<ssize_t>(n);

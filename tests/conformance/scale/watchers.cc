@@ -49,7 +49,7 @@ class Watchers {
     const int64_t streams = static_cast<int64_t>(streams_.size());
     Say("%lld watchers on %lld streams: %.0f bytes per stream with its first watcher, %.0f bytes per idle "
         "watcher",
-        static_cast<long long>(streams * per_stream_), static_cast<long long>(streams),
+        static_cast<long long>(streams) * per_stream_, static_cast<long long>(streams),
         static_cast<double>(with_streams - idle) / static_cast<double>(streams),
         static_cast<double>(with_watchers - with_streams) / static_cast<double>(streams * (per_stream_ - 1)));
     Write();

@@ -82,8 +82,8 @@ class CheckHistory : public testing::Test {
   Operation& Add(int number) {
     Operation& op = operations_.emplace_back();
     op.set_id(static_cast<uint64_t>(number));
-    op.set_invoked_ns(number * 1000);
-    op.set_returned_ns(number * 1000 + 500);
+    op.set_invoked_ns(int64_t{number} * 1000);
+    op.set_returned_ns(int64_t{number} * 1000 + 500);
     return op;
   }
   mvccpb::Event& Event(int64_t header_revision) {

@@ -27,8 +27,8 @@ inline std::string ToString(const grpc::ByteBuffer& buffer) {
 
 class GrpcClient {
  public:
-  explicit GrpcClient(uint16_t port, grpc::ChannelArguments arguments = {}) {
-    channel_ = support::Connect("127.0.0.1:" + std::to_string(port), std::move(arguments));
+  explicit GrpcClient(uint16_t port, const grpc::ChannelArguments& arguments = {}) {
+    channel_ = support::Connect("127.0.0.1:" + std::to_string(port), arguments);
     stub_ = std::make_unique<grpc::GenericStub>(channel_);
   }
 

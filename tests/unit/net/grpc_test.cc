@@ -265,7 +265,8 @@ TEST(GrpcStreams, SlowReader_QueueBounded_OthersServed) {
   ASSERT_TRUE(server.events().Await("flood pumped"));
   // Calls on the same connection get through although the stream is stuck.
   for (int i = 0; i < 20; ++i) ASSERT_TRUE(client.Unary("/test.Echo/Unary", "x").ok());
-  EXPECT_LE(server.last_stream()->queued_bytes(), FrontDoorOptions().stream_high_bytes + 64 * 1024 + 5);
+  EXPECT_LE(server.last_stream()->queued_bytes(),
+            FrontDoorOptions().stream_high_bytes + size_t{64} * 1024 + 5);
   size_t received = 0;
   std::string message;
   while (stream.Read(&message)) {

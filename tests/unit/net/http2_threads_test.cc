@@ -97,7 +97,8 @@ TEST(Http2Threads, Flood_WindowGivenInSteps_AllArrivesBounded) {
     if (frame.type != kData) continue;
     received += frame.payload.size();
     ASSERT_LE(received, credit);
-    ASSERT_LE(server.last_stream()->queued_bytes(), FrontDoorOptions().stream_high_bytes + 64 * 1024 + 5);
+    ASSERT_LE(server.last_stream()->queued_bytes(),
+              FrontDoorOptions().stream_high_bytes + size_t{64} * 1024 + 5);
     if (received == credit) {
       std::string step("\0\0\xc0\0", 4);
       ASSERT_TRUE(socket.Send(Frame(kWindow, 0, 0, step) + Frame(kWindow, 0, 1, step)));

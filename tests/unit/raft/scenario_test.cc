@@ -272,7 +272,9 @@ class Script {
       const bool lost = c_->nodes.count(m.to) == 0 || c_->cut.count({m.from, m.to}) > 0 ||
                         (options_.count("drop") > 0 && options_["drop"] == MessageTypeName(m.type));
       out_ << Show(m) << (lost ? " (lost)" : "") << "\n";
-      if (!lost) (void)(*c_)[m.to].core().Step(std::move(m));
+      if (lost) continue;
+      RaftCore& core = (*c_)[m.to].core();
+      (void)core.Step(std::move(m));
     }
     return moved;
   }

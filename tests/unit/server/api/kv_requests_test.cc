@@ -8,7 +8,6 @@
 namespace kvd::server {
 namespace {
 
-using etcdserverpb::RequestOp;
 using etcdserverpb::TxnRequest;
 
 void AddPut(TxnRequest* txn, const std::string& key) {
