@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <utility>
 
 #include "base/check.h"
@@ -40,13 +41,6 @@ void Writer::Append(Event event, const KeyVersion& version, bool was_live, std::
   key_buffer_.assign(1, static_cast<char>(Table::kRevision));
   AppendRevisionKey(key_buffer_, version.revision(), version.tombstone);
   batch_->Put(key_buffer_, record);
-  key_buffer_.assign(1, static_cast<char>(Table::kLatest));
-  key_buffer_.append(event.key);
-  if (version.tombstone) {
-    batch_->Delete(key_buffer_);
-  } else {
-    batch_->Put(key_buffer_, record);
-  }
   {
     base::WriterLock lock(store_.index_mu_);
     store_.index_.Append(event.key, version);
@@ -182,7 +176,30 @@ StoreError Writer::Compact(int64_t revision, absl::AnyInvocable<void()> on_swept
   return StoreError::kNone;
 }
 
+// The latest record of each key that the batch has changed. In the order of keys the engine's searches are
+// short.
+void Writer::EnterLatest() {
+  changed_.clear();
+  for (uint32_t i = 0; i < events_.size(); ++i) changed_.push_back(i);
+  std::sort(changed_.begin(), changed_.end(), [this](uint32_t a, uint32_t b) {
+    const int order = events_[a].key.compare(events_[b].key);
+    return order != 0 ? order < 0 : a < b;
+  });
+  for (size_t i = 0; i < changed_.size(); ++i) {
+    const Event& event = events_[changed_[i]];
+    if (i + 1 < changed_.size() && events_[changed_[i + 1]].key == event.key) continue;
+    key_buffer_.assign(1, static_cast<char>(Table::kLatest));
+    key_buffer_.append(event.key);
+    if (event.type == Event::Type::kDelete) {
+      batch_->Delete(key_buffer_);
+    } else {
+      batch_->Put(key_buffer_, event.kv.view());
+    }
+  }
+}
+
 void Writer::Commit(AppliedState applied) {
+  EnterLatest();
   state_.applied_index = applied.index;
   state_.applied_term = applied.term;
   if (KVD_MUTANT("applied_index_not_in_batch")) {

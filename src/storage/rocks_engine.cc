@@ -15,7 +15,9 @@
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <mutex>
+#include <system_error>
 #include <utility>
 
 #include "base/log.h"
@@ -342,6 +344,8 @@ absl::Status OpenError(const std::string& path, const rocksdb::Status& status) {
 
 absl::StatusOr<std::unique_ptr<Engine>> OpenRocksEngine(const std::string& path,
                                                         const RocksOptions& options) {
+  // RocksDB would make it too, and complain that it was not there.
+  if (std::error_code ignored; options.create_if_missing) std::filesystem::create_directory(path, ignored);
   rocksdb::DB* raw = nullptr;
   auto disk = std::make_shared<DiskListener>();
   rocksdb::Status status = rocksdb::DB::Open(MakeOptions(options, disk), path, &raw);

@@ -200,11 +200,13 @@ class Writer {
  private:
   void Append(Event event, const KeyVersion& version, bool was_live, std::string_view record);
   void Tombstone(std::string_view key, const KeyVersion& old);
+  void EnterLatest();
 
   int64_t sub_ = 0;
   bool compacted_ = false;
   std::vector<absl::AnyInvocable<void()>> on_swept_;
   std::string key_buffer_;
+  std::vector<uint32_t> changed_;  // EnterLatest's
 };
 
 // A key-value pair as RangeResponse.kvs or DeleteRangeResponse.prev_kvs.

@@ -151,6 +151,13 @@ TEST(RocksEngineTest, Checkpoint_IsAWholeCopy) {
   std::filesystem::remove_all(copy);
 }
 
+TEST(RocksEngineTest, NewDatabase_IsNoErrorInTheLog) {
+  EngineHome home(EngineKind::kRocks);
+  ::testing::internal::CaptureStderr();
+  auto engine = home.Open();
+  EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
+}
+
 TEST(RocksEngineTest, MissingDatabase_IsNotMadeUnasked) {
   auto engine = OpenRocksEngine(::testing::TempDir() + "/no-such-db", {.create_if_missing = false});
   ASSERT_FALSE(engine.ok());
