@@ -86,6 +86,7 @@ class LogWriter {
   // Log executor only.
   std::vector<Job> writing_;  // the first `encoded_` of them are in the log's buffer already
   size_t encoded_ = 0;
+  size_t last_entries_ = 0;  // of the write before
   bool waiting_for_space_ = false;
   bool failed_ = false;
   raft::HardState hard_;    // last given to the log
