@@ -48,7 +48,11 @@ struct ThreadExecutor::Impl {
 
   std::mutex mutex;
   std::condition_variable wake;
-  bool sleeping = false;
+  bool sleeping = false;  // the thread waits, and whoever finds work for it wakes it
+  // Another thread runs a task (PostOrRun): this one runs none. It waits for `wake` without `sleeping`.
+  bool lent = false;
+  bool wake_after_loan = false;
+  std::condition_variable returned;
   std::vector<Task> queue;
   TimerId next_timer = 1;
   absl::flat_hash_map<TimerId, Task> timers;  // live ones
@@ -72,17 +76,21 @@ void ThreadExecutor::Impl::PruneDeadlines() {
 }
 
 void ThreadExecutor::Impl::WaitForWork(std::unique_lock<std::mutex>& lock) {
-  while (queue.empty() && !stopping.load(std::memory_order_relaxed)) {
+  while (!stopping.load(std::memory_order_relaxed)) {
+    if (lent) {
+      wake_after_loan = true;
+      wake.wait(lock);
+      continue;
+    }
+    if (!queue.empty()) return;
     PruneDeadlines();
-    sleeping = true;
     if (deadlines.empty()) {
+      sleeping = true;
       wake.wait(lock);
     } else {
       const Nanos left = deadlines.front().at - clock.Monotonic();
-      if (left <= Nanos::zero()) {
-        sleeping = false;
-        return;
-      }
+      if (left <= Nanos::zero()) return;
+      sleeping = true;
       wake.wait_for(lock, std::min<Nanos>(left, std::chrono::hours(1)));
     }
     sleeping = false;
@@ -148,6 +156,31 @@ void ThreadExecutor::Post(Task task) {
   if (notify) impl_->wake.notify_one();
 }
 
+void ThreadExecutor::PostOrRun(Task task) {
+  std::unique_lock<std::mutex> lock(impl_->mutex);
+  if (impl_->stopping.load(std::memory_order_relaxed)) return;
+  if (!impl_->sleeping) {  // somebody is at work, and looks at the queue afterwards
+    impl_->queue.push_back(std::move(task));
+    return;
+  }
+  impl_->lent = true;
+  impl_->sleeping = false;
+  impl_->wake_after_loan = false;
+  lock.unlock();
+  const Impl* const outer = std::exchange(Impl::current, impl_.get());
+  task();
+  task = nullptr;
+  Impl::current = outer;
+  lock.lock();
+  impl_->lent = false;
+  const bool stopping = impl_->stopping.load(std::memory_order_relaxed);
+  const bool wake = stopping || impl_->wake_after_loan || !impl_->queue.empty();
+  if (!wake) impl_->sleeping = true;  // as it was left
+  // With the lock: Stop, and with it the destructor, may follow at once.
+  if (stopping) impl_->returned.notify_all();
+  if (wake) impl_->wake.notify_one();
+}
+
 Executor::TimerId ThreadExecutor::PostAfter(Nanos delay, Task task) {
   const Nanos now = impl_->clock.Monotonic();
   const Nanos at = delay > Nanos::max() - now ? Nanos::max() : now + std::max(delay, Nanos::zero());
@@ -160,9 +193,9 @@ Executor::TimerId ThreadExecutor::PostAfter(Nanos delay, Task task) {
     impl_->timers.emplace(id, std::move(task));
     impl_->deadlines.push_back({at, id});
     std::push_heap(impl_->deadlines.begin(), impl_->deadlines.end(), Later);
-    if (impl_->sleeping && impl_->deadlines.front().id == id) {
-      notify = true;
-      impl_->sleeping = false;
+    if (impl_->deadlines.front().id == id) {
+      if (impl_->lent) impl_->wake_after_loan = true;  // it waits for a later one
+      notify = std::exchange(impl_->sleeping, false);
     }
   }
   if (notify) impl_->wake.notify_one();
@@ -201,7 +234,8 @@ void ThreadExecutor::Stop() {
   }
   std::vector<Task> dropped_queue;
   absl::flat_hash_map<TimerId, Task> dropped_timers;
-  std::lock_guard<std::mutex> lock(impl_->mutex);
+  std::unique_lock<std::mutex> lock(impl_->mutex);
+  impl_->returned.wait(lock, [this] { return !impl_->lent; });
   dropped_queue.swap(impl_->queue);
   dropped_timers.swap(impl_->timers);
   impl_->deadlines.clear();

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "absl/functional/any_invocable.h"
 #include "base/clock.h"
@@ -23,6 +24,10 @@ class Executor {
 
   virtual ~Executor() = default;
   virtual void Post(Task task) = 0;
+  // Like Post, but an executor that has nothing else to do may run the task before this returns, on the
+  // caller's thread (IsCurrent is true meanwhile): that saves waking another. For short tasks, and for
+  // callers that hold no lock and can go on after any task of this executor.
+  virtual void PostOrRun(Task task) { Post(std::move(task)); }
   // Runs the task once, not before `delay` has passed on this executor's clock.
   virtual TimerId PostAfter(Nanos delay, Task task) = 0;
   // True if the timer will not run any more because of this call; false if it ran, runs, or was cancelled
@@ -40,6 +45,7 @@ class ThreadExecutor final : public Executor {
   ~ThreadExecutor() override;  // Stop()s
 
   void Post(Task task) override;
+  void PostOrRun(Task task) override;
   TimerId PostAfter(Nanos delay, Task task) override;
   bool Cancel(TimerId id) override;
   Clock& clock() override;

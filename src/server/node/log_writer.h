@@ -39,7 +39,7 @@ class LogWriter {
     raft::Persisted ack;
     base::Nanos submitted{0};  // set by Submit
   };
-  // Called on the log executor with the last acknowledgement of each write.
+  // Called on the log executor with the last acknowledgement of each write, after everything else is done.
   using PersistedCallback = absl::AnyInvocable<void(const raft::Persisted&)>;
 
   // `hard` is the state that the log was found with.

@@ -55,8 +55,9 @@ RaftDriver::RaftDriver(const raft::Config& config, std::unique_ptr<raft::MemoryL
   term_ = core_->term();
   commit_ = core_->commit();
   last_index_ = core_->last_index();
-  writer_.SetPersistedCallback(
-      [this](const raft::Persisted& ack) { Deliver([&](Mail& mail) { mail.persisted = ack; }); });
+  writer_.SetPersistedCallback([this](const raft::Persisted& ack) {
+    Deliver([&](Mail& mail) { mail.persisted = ack; }, Turn::kHere);
+  });
 }
 
 RaftDriver::~RaftDriver() = default;
@@ -76,14 +77,18 @@ void RaftDriver::Stop() {
   Run([this] { stopped_ = true; });
 }
 
-void RaftDriver::Deliver(absl::FunctionRef<void(Mail&)> put) {
+void RaftDriver::Deliver(absl::FunctionRef<void(Mail&)> put, Turn turn) {
   {
     std::lock_guard<std::mutex> lock(mail_->mutex);
     put(*mail_);
     if (mail_->scheduled) return;
     mail_->scheduled = true;
   }
-  consensus_.Post([this] { Drain(); });
+  if (turn == Turn::kHere) {
+    consensus_.PostOrRun([this] { Drain(); });
+  } else {
+    consensus_.Post([this] { Drain(); });
+  }
 }
 
 void RaftDriver::Run(absl::AnyInvocable<void()> task) {
@@ -102,13 +107,15 @@ void RaftDriver::ReadIndex(ReadCallback done) {
 }
 
 void RaftDriver::Step(std::vector<raft::Message> messages) {
-  Deliver([&](Mail& mail) {
-    if (mail.messages.empty()) {
-      mail.messages = std::move(messages);
-    } else {
-      std::move(messages.begin(), messages.end(), std::back_inserter(mail.messages));
-    }
-  });
+  Deliver(
+      [&](Mail& mail) {
+        if (mail.messages.empty()) {
+          mail.messages = std::move(messages);
+        } else {
+          std::move(messages.begin(), messages.end(), std::back_inserter(mail.messages));
+        }
+      },
+      Turn::kHere);
 }
 
 void RaftDriver::ProposeConfChange(raft::ConfChange change,

@@ -90,6 +90,7 @@ class RaftDriver {
   // Gives the index that must be applied before a linearizable read that starts now. Errors: kTimeout,
   // kStopped.
   void ReadIndex(ReadCallback done);
+  // May take a turn of the core on the caller's thread, which holds no lock.
   void Step(std::vector<raft::Message> messages);
   void ReportUnreachable(raft::NodeId id);
   void ReportSnapshot(raft::NodeId id, bool ok);
@@ -131,7 +132,10 @@ class RaftDriver {
     std::vector<raft::Message> send;
   };
 
-  void Deliver(absl::FunctionRef<void(Mail&)> put);
+  // Where the turn that reads the mail may run: on the caller's thread, which saves waking another, or not.
+  // Those who bring one piece at a time do not offer theirs: their pieces would get a turn each.
+  enum class Turn { kLater, kHere };
+  void Deliver(absl::FunctionRef<void(Mail&)> put, Turn turn = Turn::kLater);
   void Run(absl::AnyInvocable<void()> task);
   void Drain();
   void OnTick();

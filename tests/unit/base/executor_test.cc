@@ -46,6 +46,118 @@ TEST(ThreadExecutor, Post_FromManyThreads_LosesNothing) {
   EXPECT_EQ(ran, kThreads * kTasks);
 }
 
+// Until the executor's thread waits: only then is a task run by whoever brings it.
+void AwaitIdle(ThreadExecutor& executor) {
+  std::thread::id ran_by;
+  do {
+    std::latch done(1);
+    executor.PostOrRun([&] {
+      ran_by = std::this_thread::get_id();
+      done.count_down();
+    });
+    done.wait();
+  } while (ran_by != std::this_thread::get_id());
+}
+
+TEST(ThreadExecutor, PostOrRun_RunsHereWhenIdle) {
+  ThreadExecutor executor("idle"), other("other");
+  AwaitIdle(executor);
+  bool current = false, current_of_other = true, ran = false;
+  executor.PostOrRun([&] {
+    current = executor.IsCurrent();
+    current_of_other = other.IsCurrent();
+    ran = true;
+  });
+  EXPECT_TRUE(ran);
+  EXPECT_TRUE(current);
+  EXPECT_FALSE(current_of_other);
+  EXPECT_FALSE(executor.IsCurrent());
+}
+
+TEST(ThreadExecutor, PostOrRun_WithinATaskOfAnother_GivesTheThreadBack) {
+  ThreadExecutor inner("inner"), outer("outer");
+  AwaitIdle(inner);
+  std::latch done(1);
+  bool before = false, after = false;
+  outer.Post([&] {
+    inner.PostOrRun([&] { before = inner.IsCurrent() && !outer.IsCurrent(); });
+    after = outer.IsCurrent() && !inner.IsCurrent();
+    done.count_down();
+  });
+  done.wait();
+  EXPECT_TRUE(before);
+  EXPECT_TRUE(after);
+}
+
+TEST(ThreadExecutor, PostOrRun_OneTaskAtATime_InOrder) {
+  constexpr int kThreads = 4, kTasks = 20'000;
+  ThreadExecutor executor("loans");
+  std::atomic<int> inside{0};
+  std::vector<int> last(kThreads, -1);  // within tasks only
+  int ran = 0;
+  std::latch done(1);
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < kTasks; ++i) {
+        auto task = [&, t, i] {
+          EXPECT_EQ(inside.fetch_add(1), 0);
+          EXPECT_EQ(last[static_cast<size_t>(t)], i - 1);
+          last[static_cast<size_t>(t)] = i;
+          inside.fetch_sub(1);
+          if (++ran == kThreads * kTasks) done.count_down();
+        };
+        if (i % 3 == 0) {
+          executor.Post(std::move(task));
+        } else {
+          executor.PostOrRun(std::move(task));
+        }
+      }
+    });
+  }
+  for (std::thread& t : threads) t.join();
+  done.wait();
+  EXPECT_EQ(ran, kThreads * kTasks);
+}
+
+// A timer that is set, or due, while another thread runs a task is not forgotten.
+TEST(ThreadExecutor, PostOrRun_TimersStillRun) {
+  ThreadExecutor executor("timers");
+  executor.PostAfter(hours(1), [] {});
+  for (int i = 0; i < 50; ++i) {
+    std::latch set_within(1), due_meanwhile(1);
+    executor.PostAfter(milliseconds(1), [&] { due_meanwhile.count_down(); });
+    AwaitIdle(executor);
+    executor.PostOrRun([&] {
+      executor.PostAfter(milliseconds(1), [&] { set_within.count_down(); });
+      std::this_thread::sleep_for(milliseconds(2));
+    });
+    set_within.wait();
+    due_meanwhile.wait();
+  }
+}
+
+TEST(ThreadExecutor, Stop_WaitsForWhoeverRunsATask) {
+  for (int i = 0; i < 20; ++i) {
+    auto executor = std::make_unique<ThreadExecutor>("stopped");
+    AwaitIdle(*executor);
+    std::latch begun(1);
+    std::atomic<bool> ended{false};
+    std::thread runs([&] {
+      executor->PostOrRun([&] {
+        begun.count_down();
+        std::this_thread::sleep_for(milliseconds(2));
+        ended = true;
+      });
+    });
+    begun.wait();
+    executor->Stop();
+    EXPECT_TRUE(ended);
+    runs.join();
+    executor.reset();
+  }
+}
+
 TEST(ThreadExecutor, IsCurrent_OnlyWithinItsTasks) {
   ThreadExecutor a("a"), b("b");
   EXPECT_FALSE(a.IsCurrent());
