@@ -296,11 +296,13 @@ void RaftDriver::FinishReads(const std::vector<raft::ReadState>& reads) {
 
 void RaftDriver::HandleReadys() {
   while (core_->HasReady()) {
-    HandleReady(core_->TakeReady());
+    raft::Ready ready = core_->TakeReady();
+    // Before anybody hears of it: who has may come back and ask what is applied here (a lease's keys).
+    commit_.store(core_->commit(), std::memory_order_release);
+    last_index_.store(core_->last_index(), std::memory_order_release);
+    HandleReady(std::move(ready));
     StartRead();
   }
-  commit_.store(core_->commit(), std::memory_order_release);
-  last_index_.store(core_->last_index(), std::memory_order_release);
 }
 
 void RaftDriver::HandleReady(raft::Ready ready) {
