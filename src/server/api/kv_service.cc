@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <thread>
 #include <utility>
 
 #include "etcdserverpb/rpc.pb.h"
@@ -36,6 +37,13 @@ namespace {
 constexpr int64_t kShortList = 256;
 constexpr size_t kSliceKeys = 256;
 constexpr size_t kSliceBytes = size_t{128} * 1024;
+// A list from this on lets those who wait for its processor go first between two slices: puts need a moment
+// of many threads each, and would wait for the rest of a time slice at each of them.
+constexpr uint64_t kGiveWayBytes = uint64_t{1} << 20;
+
+void GiveWay(uint64_t given_bytes) {
+  if (given_bytes >= kGiveWayBytes) std::this_thread::yield();
+}
 
 // A part of a list, within the budget until it is sent.
 class ListSlice {
@@ -60,6 +68,7 @@ class ListSource final : public net::BodySource {
     cursor_->Rewind();
   }
   void Next(size_t max_bytes, std::string* out) override {
+    GiveWay(kGiveWayBytes);  // it is longer than that, or would not be read twice
     out->append(std::exchange(head_, {}));
     cursor_->Next(0, max_bytes, out);
     if (cursor_->done()) out->append(std::exchange(tail_, {}));
@@ -82,6 +91,7 @@ class LongList : public std::enable_shared_from_this<LongList> {
 
   void Step() {
     if (call_.cancelled()) return;
+    GiveWay(size_);
     slice_.clear();
     cursor_->Next(kSliceKeys, kSliceBytes, &slice_);
     size_ += slice_.size();
@@ -166,8 +176,10 @@ class ListStream final : public net::StreamHandler, public std::enable_shared_fr
   void Pump() {
     if (closed_ || finished_ || cursor_ == nullptr) return;
     if (call_->queued_bytes() >= kQueuedBytes) return;  // OnWritable goes on
+    GiveWay(given_bytes_);
     std::string chunk;
     size_t keys = cursor_->Next(chunk_keys_, chunk_bytes_, &chunk);
+    given_bytes_ += chunk.size();
     if (chunk.size() < chunk_bytes_ / 2) {
       chunk_keys_ *= 2;
     } else if (keys > 1) {
@@ -197,6 +209,7 @@ class ListStream final : public net::StreamHandler, public std::enable_shared_fr
   const uint64_t chunk_bytes_;
   std::unique_ptr<storage::RangeCursor> cursor_;
   size_t chunk_keys_ = kFirstChunkKeys;
+  uint64_t given_bytes_ = 0;
   bool closed_ = false;
   bool finished_ = false;
 };
