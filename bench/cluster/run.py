@@ -71,7 +71,8 @@ def versions(implementations):
 
 def commit():
     revision = output("git", "rev-parse", "--short=10", "HEAD", cwd=ROOT)
-    changed = output("git", "status", "--porcelain", "--untracked-files=no", "--", "src", "bench", cwd=ROOT)
+    changed = output("git", "status", "--porcelain", "--untracked-files=no", "--", "src", "bench", ":!bench/results",
+                     cwd=ROOT)
     return (revision or "unknown") + ("+changes" if changed else "")
 
 
