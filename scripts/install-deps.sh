@@ -14,15 +14,17 @@ build_packages=(
 )
 test_packages=(openssl etcd-server etcd-client etcd-discovery dnsmasq-base nghttp2-client python3 python3-etcd3 curl jq procps nodejs npm strace iproute2 util-linux)
 lint_packages=(clang-format-14 clang-tidy-14)
+profile_packages=(linux-perf)
 fuzz_packages=(clang-14 libclang-rt-14-dev llvm-14)
 
 case "${1:-build}" in
   build) wanted=("${build_packages[@]}") ;;
   test) wanted=("${build_packages[@]}" "${test_packages[@]}") ;;
   lint) wanted=("${build_packages[@]}" "${lint_packages[@]}") ;;
+  profile) wanted=("${build_packages[@]}" "${test_packages[@]}" "${profile_packages[@]}") ;;
   fuzz) wanted=("${build_packages[@]}" "${fuzz_packages[@]}") ;;
-  all) wanted=("${build_packages[@]}" "${test_packages[@]}" "${lint_packages[@]}" "${fuzz_packages[@]}") ;;
-  *) echo "usage: $0 [build|test|lint|fuzz|all]" >&2; exit 2 ;;
+  all) wanted=("${build_packages[@]}" "${test_packages[@]}" "${lint_packages[@]}" "${profile_packages[@]}" "${fuzz_packages[@]}") ;;
+  *) echo "usage: $0 [build|test|lint|profile|fuzz|all]" >&2; exit 2 ;;
 esac
 
 if ! command -v dpkg-query > /dev/null; then

@@ -38,7 +38,7 @@ def main():
     parser.add_argument("workloads", nargs="*", default=["put", "get-linearizable", "get-serializable"])
     args = parser.parse_args()
     if shutil.which("perf") is None:
-        sys.exit("profile.py: there is no perf; it is in the package linux-perf")
+        sys.exit("profile.py: there is no perf; scripts/install-deps.sh profile installs it")
     os.makedirs(args.out, exist_ok=True)
     with Session(os.path.join(args.bin_dir, "kvbench"), Implementation("kvd", args.bin_dir), 3) as session:
         session.run("fill", "--keys", 10_000)

@@ -38,7 +38,8 @@ class Executor {
   virtual bool IsCurrent() const = 0;
 };
 
-// One thread named `name` (at most 15 bytes are shown by the system).
+// One thread named `name` (at most 15 bytes are shown by the system), for whose place a caller of PostOrRun
+// may stand in.
 class ThreadExecutor final : public Executor {
  public:
   explicit ThreadExecutor(std::string name, Clock& clock = SystemClock());

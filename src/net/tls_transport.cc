@@ -50,20 +50,8 @@ class TlsTransport final : public Transport {
     established_ = result.kind == TlsSession::Result::kDone;
     if (established_) return true;
     blocked_ = Result(result, &read_wait_, StreamSocket::wait_read);
-    if (blocked_.kind == IoResult::kEnd) ReportFailure();
+    if (blocked_.kind == IoResult::kEnd) session_->Reject("client", peer_, session_->error());
     return false;
-  }
-
-  void ReportFailure() {
-    session_->AnswerPlainHttp();
-    // A load balancer that only looks whether the port is open is no news.
-    if (session_->ended_silently()) {
-      KVD_LOG(kDebug, "rejected connection on client endpoint", {"remote-addr", peer_},
-              {"server-name", session_->server_name()}, {"error", session_->error()});
-    } else {
-      KVD_LOG(kWarn, "rejected connection on client endpoint", {"remote-addr", peer_},
-              {"server-name", session_->server_name()}, {"error", session_->error()});
-    }
   }
 
   static IoResult Result(TlsSession::Result result, StreamSocket::wait_type* wait,

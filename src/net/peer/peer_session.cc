@@ -84,18 +84,9 @@ void PeerSession::CheckAddress() {
 }
 
 void PeerSession::Reject(const absl::Status& why) {
-  TlsSession& tls = *socket_.tls();
-  tls.AnswerPlainHttp();
   error_code ignored;
   const auto remote = socket_.base().remote_endpoint(ignored);
-  const std::string address = base::StrCat(remote.address().to_string(), ":", remote.port());
-  if (tls.ended_silently()) {
-    KVD_LOG(kDebug, "rejected connection on peer endpoint", {"remote-addr", address},
-            {"server-name", tls.server_name()}, {"error", why});
-  } else {
-    KVD_LOG(kWarn, "rejected connection on peer endpoint", {"remote-addr", address},
-            {"server-name", tls.server_name()}, {"error", why});
-  }
+  socket_.tls()->Reject("peer", base::StrCat(remote.address().to_string(), ":", remote.port()), why);
   Close(why);
 }
 

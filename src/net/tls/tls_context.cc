@@ -114,12 +114,17 @@ TlsContext::Impl::FileState TlsContext::Impl::Look(const std::string& path) {
   return state;
 }
 
+TlsContext::Impl::Pair TlsContext::Impl::OwnPair(Side side) const {
+  if (side == Side::kClient && !options.client_cert_file.empty()) {
+    return {options.client_cert_file, options.client_key_file};
+  }
+  return {options.cert_file, options.key_file};
+}
+
 std::vector<std::string> TlsContext::Impl::Files(Side side) const {
   std::vector<std::string> files;
-  const bool other = side == Side::kClient && !options.client_cert_file.empty();
-  for (const std::string* path :
-       {other ? &options.client_cert_file : &options.cert_file,
-        other ? &options.client_key_file : &options.key_file, &options.trusted_ca_file, &options.crl_file}) {
+  const Pair own = OwnPair(side);
+  for (const std::string* path : {&own.cert, &own.key, &options.trusted_ca_file, &options.crl_file}) {
     if (!path->empty()) files.push_back(*path);
   }
   return files;
@@ -169,16 +174,12 @@ absl::StatusOr<std::shared_ptr<const Loaded>> TlsContext::Impl::Load(Side side) 
 }
 
 absl::Status TlsContext::Impl::LoadOwn(Side side, SSL_CTX* context) const {
-  if (side == Side::kClient && !options.client_cert_file.empty()) {
-    return UsePair(context, options.client_cert_file, options.client_key_file);
-  }
-  if (options.cert_file.empty()) return absl::OkStatus();
-  return UsePair(context, options.cert_file, options.key_file);
+  const Pair own = OwnPair(side);
+  return own.cert.empty() ? absl::OkStatus() : UsePair(context, own.cert, own.key);
 }
 
 absl::Status TlsContext::Impl::LoadTrust(Side side, SSL_CTX* context) const {
-  const bool demands = options.client_cert_auth || !options.trusted_ca_file.empty();
-  if (side == Side::kServer ? !demands : options.skip_verify) return absl::OkStatus();
+  if (side == Side::kServer ? !options.DemandsCertificate() : options.skip_verify) return absl::OkStatus();
   const std::string& path = options.trusted_ca_file;
   if (path.empty()) {
     if (SSL_CTX_set_default_verify_paths(context) != 1) return absl::InternalError("no system authorities");

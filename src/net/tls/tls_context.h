@@ -32,6 +32,7 @@ struct TlsOptions {
   std::string crl_file;
   // Who connects must have a certificate. So it is, too, where trusted_ca_file is set.
   bool client_cert_auth = false;
+  bool DemandsCertificate() const { return client_cert_auth || !trusted_ca_file.empty(); }
   // Take any certificate of a server that is dialled.
   bool skip_verify = false;
   // The name that the certificate of a server that is dialled must have; empty: the host that is dialled.

@@ -76,6 +76,12 @@ struct TlsContext::Impl {
     std::shared_ptr<const tls_internal::Loaded> loaded;
   };
 
+  struct Pair {
+    const std::string& cert;
+    const std::string& key;
+  };
+
+  Pair OwnPair(Side side) const;
   std::vector<std::string> Files(Side side) const;
   static FileState Look(const std::string& path);
   absl::StatusOr<std::shared_ptr<const tls_internal::Loaded>> Load(Side side) const;

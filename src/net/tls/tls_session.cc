@@ -11,6 +11,7 @@
 #include <array>
 #include <utility>
 
+#include "base/log.h"
 #include "base/strings.h"
 #include "net/tls/tls_internal.h"
 
@@ -240,8 +241,8 @@ absl::StatusOr<std::unique_ptr<TlsSession>> TlsSession::Accept(const TlsContext&
   auto impl = std::make_unique<Impl>(context, *std::move(loaded), protocols);
   if (impl->ssl == nullptr) return absl::InternalError(base::ToAbsl(TakeSslError()));
   impl->server = true;
-  const bool demands = options.client_cert_auth || !options.trusted_ca_file.empty();
-  impl->Begin(fd, demands ? SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT : SSL_VERIFY_NONE);
+  impl->Begin(
+      fd, options.DemandsCertificate() ? SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT : SSL_VERIFY_NONE);
   SSL_set_accept_state(impl->ssl.get());
   return std::unique_ptr<TlsSession>(new TlsSession(std::move(impl)));
 }
@@ -411,11 +412,23 @@ void TlsSession::Shutdown() {
 const absl::Status& TlsSession::error() const {
   return impl_->error;
 }
+unsigned long TlsSession::error_code() const {
+  return impl_->error_code;
+}
+
 bool TlsSession::ended_silently() const {
   return impl_->silent;
 }
-unsigned long TlsSession::error_code() const {
-  return impl_->error_code;
+
+void TlsSession::Reject(std::string_view endpoint, std::string_view remote, const absl::Status& why) {
+  AnswerPlainHttp();
+  const std::string message = base::StrCat("rejected connection on ", endpoint, " endpoint");
+  // A load balancer that only looks whether the port is open is no news.
+  if (impl_->silent) {
+    KVD_LOG(kDebug, message, {"remote-addr", remote}, {"server-name", ServerName()}, {"error", why});
+  } else {
+    KVD_LOG(kWarn, message, {"remote-addr", remote}, {"server-name", ServerName()}, {"error", why});
+  }
 }
 
 void TlsSession::AnswerPlainHttp() {
@@ -437,7 +450,7 @@ std::string TlsErrorText(unsigned long code) {
   return base::StrCat("tls: ", text == nullptr ? "the connection is broken" : text);
 }
 
-std::string TlsSession::server_name() const {
+std::string TlsSession::ServerName() const {
   const char* name = SSL_get_servername(impl_->ssl.get(), TLSEXT_NAMETYPE_host_name);
   return name == nullptr ? "" : name;
 }

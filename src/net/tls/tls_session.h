@@ -55,8 +55,9 @@ class TlsSession {
   bool ended_silently() const;
   // If what came first is no TLS but a request in plaintext: answers it as far as the socket takes it now.
   void AnswerPlainHttp();
-  // The name that the peer has asked for.
-  std::string server_name() const;
+  // That, and a line in the log: why the connection of `remote` to the "client" or "peer" endpoint is
+  // refused.
+  void Reject(std::string_view endpoint, std::string_view remote, const absl::Status& why);
 
   // What the certificate of the peer is for; all empty without one.
   struct Hosts {
@@ -67,6 +68,9 @@ class TlsSession {
  private:
   struct Impl;
   explicit TlsSession(std::unique_ptr<Impl> impl);
+
+  // The name that the peer has asked for.
+  std::string ServerName() const;
 
   const std::unique_ptr<Impl> impl_;
 };

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/types/span.h"
 #include "base/file_system.h"
 #include "base/strings.h"
 
@@ -58,7 +59,7 @@ absl::StatusOr<std::shared_ptr<const TlsContext>> Create(std::string_view what,
   return absl::InvalidArgumentError(base::StrCat(what, ": ", context.status().message()));
 }
 
-std::vector<std::string> HostsOf(std::initializer_list<const Urls*> lists) {
+std::vector<std::string> HostsOf(absl::Span<const Urls* const> lists) {
   std::vector<std::string> hosts;
   for (const Urls* urls : lists) {
     for (const Url& url : *urls) {
@@ -73,12 +74,7 @@ std::vector<std::string> HostsOf(std::initializer_list<const Urls*> lists) {
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<const TlsContext>> ClientTls(const Config& config) {
-  bool secure = false;
-  for (const Urls* urls :
-       {&config.listen_client_urls, &config.listen_client_http_urls, &config.listen_metrics_urls}) {
-    for (const Url& url : *urls) secure = secure || url.IsSecure();
-  }
-  if (!secure) return std::shared_ptr<const TlsContext>();
+  if (!config.ServesClientsWithTls()) return std::shared_ptr<const TlsContext>();
   return Create("TLS for clients", OptionsOf(config, config.client_tls, "client"));
 }
 
@@ -105,9 +101,8 @@ absl::StatusOr<std::shared_ptr<const TlsContext>> DiscoveryTls(const Config& con
 absl::Status MakeOwnCertificates(const Config& config) {
   const uint64_t years = config.self_signed_cert_validity_years;
   if (MakesItsOwn(config.client_tls)) {
-    const std::vector<std::string> hosts =
-        HostsOf({&config.listen_client_urls, &config.listen_client_http_urls, &config.listen_metrics_urls});
-    absl::Status made = net::MakeSelfSignedCertificate(OwnDir(config, "client"), hosts, years);
+    absl::Status made =
+        net::MakeSelfSignedCertificate(OwnDir(config, "client"), HostsOf(config.ListenClientLists()), years);
     if (!made.ok()) return made;
   }
   if (MakesItsOwn(config.peer_tls)) {

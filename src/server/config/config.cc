@@ -324,6 +324,15 @@ bool TlsConfig::Empty() const {
          allowed_cns.empty() && allowed_hostnames.empty();
 }
 
+bool Config::ServesClientsWithTls() const {
+  for (const Urls* urls : ListenClientLists()) {
+    for (const Url& url : *urls) {
+      if (url.IsSecure()) return true;
+    }
+  }
+  return false;
+}
+
 std::string Config::MemberDir() const {
   return base::JoinPath(data_dir, "member");
 }

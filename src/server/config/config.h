@@ -10,6 +10,7 @@
 // Thread-safety: functions of their arguments; Config is a value.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -194,7 +195,12 @@ struct Config {
   std::string WalDir() const;      // --wal-dir or <data_dir>/member/wal
   std::string SnapDir() const;     // <data_dir>/member/snap
   std::string BackendDir() const;  // <data_dir>/member/rocksdb
-  std::string MemberDir() const;   // <data_dir>/member
+  // listen-client-urls, -client-http-urls and -metrics-urls: what a certificate for clients is for.
+  std::array<const Urls*, 3> ListenClientLists() const {
+    return {&listen_client_urls, &listen_client_http_urls, &listen_metrics_urls};
+  }
+  bool ServesClientsWithTls() const;
+  std::string MemberDir() const;  // <data_dir>/member
   // The limit in bytes on the backend, the default applied; <= 0: none.
   int64_t QuotaBytes() const;
   // The ticks of one election timeout, as raft counts them (a tick is one heartbeat interval).

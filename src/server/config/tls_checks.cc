@@ -14,13 +14,6 @@ absl::Status Invalid(std::string_view message) {
   return absl::InvalidArgumentError(base::ToAbsl(message));
 }
 
-bool AnySecure(const Urls& urls) {
-  for (const Url& url : urls) {
-    if (url.IsSecure()) return true;
-  }
-  return false;
-}
-
 bool HasPair(const TlsConfig& tls) {
   return !tls.cert_file.empty() || !tls.key_file.empty();
 }
@@ -92,9 +85,7 @@ void AdviseOf(const Urls& urls, const TlsConfig& tls, bool peers, std::vector<No
 
 absl::Status CheckTls(const Config& config) {
   absl::Status status = CheckUrls(config);
-  const bool clients = AnySecure(config.listen_client_urls) || AnySecure(config.listen_client_http_urls) ||
-                       AnySecure(config.listen_metrics_urls);
-  if (clients) status.Update(CheckPairs("", config.client_tls));
+  if (config.ServesClientsWithTls()) status.Update(CheckPairs("", config.client_tls));
   status.Update(CheckPairs("peer-", config.peer_tls));
   if (absl::Status suites = net::CheckTlsCipherSuites(config.cipher_suites); !suites.ok()) {
     status.Update(Invalid(base::StrCat("--cipher-suites: ", suites.message())));

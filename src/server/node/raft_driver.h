@@ -7,7 +7,8 @@
 // reads.
 //
 // Thread-safety: every public method may be called from any thread unless it says otherwise. Callbacks run on
-// the consensus executor. Ownership: borrows everything it is given; Stop() before any of it goes.
+// the consensus executor, which may be the thread that brings messages or finishes a write for the moment
+// (Executor::PostOrRun). Ownership: borrows everything it is given; Stop() before any of it goes.
 #pragma once
 
 #include <atomic>
