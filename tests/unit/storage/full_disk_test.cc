@@ -192,7 +192,8 @@ TEST_F(FullDiskTest, ACompactionThatFindsNoRoomIsNotTheEnd) {
     engine->Flush();
   }
   Fill();
-  engine->CompactRange({}, {});
+  // The first finds it out by writing; those after it mostly do not begin.
+  for (int i = 0; i < 3; ++i) engine->CompactRange({}, {});
   Put(*engine, 3000);
   GiveRoom();
   engine->Flush();
