@@ -66,7 +66,13 @@ LogWriter::Outcome LogWriter::Check(const absl::Status& status) {
 
 LogWriter::Outcome LogWriter::Write(const Job& job) {
   const std::vector<wal::Entry> entries = ToWal(job.entries);
-  if (job.hard) hard_ = *job.hard;
+  if (job.hard) {
+    // Not back behind the commit index that a checkpoint has entered meanwhile: its marker would not count.
+    const raft::Index entered = hard_.commit;
+    hard_ = *job.hard;
+    hard_.commit = std::max(hard_.commit, entered);
+    hard_entered_ = true;
+  }
   wal::HardState hard = ToWal(hard_);
   if (KVD_MUTANT("vote_not_persisted")) hard.vote = raft::kNoNode;
   if (job.snapshot != nullptr) {
@@ -83,8 +89,9 @@ absl::Status LogWriter::SaveMarker(const raft::SnapshotMeta& marker) {
   // was received after it would hide that snapshot, whose entries the log does not hold.
   if (marker.index <= marked_) return absl::OkStatus();
   // A marker counts only if the log also says that its index is committed.
-  if (hard_.commit < marker.index) {
-    hard_.commit = marker.index;
+  if (!hard_entered_ || hard_.commit < marker.index) {
+    hard_entered_ = true;
+    hard_.commit = std::max(hard_.commit, marker.index);
     wal::HardState hard = ToWal(hard_);
     if (absl::Status status = wal_.Append(&hard, {}); !status.ok()) return status;
   }

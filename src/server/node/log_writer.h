@@ -42,7 +42,8 @@ class LogWriter {
   // Called on the log executor with the last acknowledgement of each write, after everything else is done.
   using PersistedCallback = absl::AnyInvocable<void(const raft::Persisted&)>;
 
-  // `hard` is the state that the log was found with.
+  // `hard` is the state that the member starts with. The log may name a lower commit index, which what was
+  // applied has shown to be late.
   LogWriter(wal::Wal& wal, raft::HardState hard, base::Executor& executor, RaftTransport& transport);
   ~LogWriter();
 
@@ -89,7 +90,8 @@ class LogWriter {
   size_t last_entries_ = 0;  // of the write before
   bool waiting_for_space_ = false;
   bool failed_ = false;
-  raft::HardState hard_;    // last given to the log
+  raft::HardState hard_;       // last given to the log, if one was:
+  bool hard_entered_ = false;  // by this writer
   raft::Index marked_ = 0;  // the greatest index of a marker that was written here
   std::atomic<bool> no_space_{false};
   std::atomic<int64_t> owed_since_{0};  // monotonic nanoseconds; 0: nothing

@@ -70,5 +70,24 @@ TEST_F(LogWriterTest, LateCheckpoint_LeavesTheMarkerOfANewerSnapshot) {
   EXPECT_EQ(LastMarker(), 67u);
 }
 
+// Where the member starts with what it has applied, the log may not yet say that this was committed.
+TEST_F(LogWriterTest, Checkpoint_OfWhatTheMemberStartedWith) {
+  writer_ = std::make_unique<LogWriter>(*wal_, raft::HardState{10, 0, 70}, *executor_, network_);
+  writer_->Checkpoint({70, 10, {}});
+  EXPECT_EQ(LastMarker(), 70u);
+}
+
+// A marker counts only up to the commit index that the log names last.
+TEST_F(LogWriterTest, Job_FromBeforeTheCheckpoint_LeavesItsMarker) {
+  ReceiveSnapshot(66, 10);
+  writer_->Checkpoint({70, 10, {}});
+  EXPECT_EQ(LastMarker(), 70u);
+  LogWriter::Job job;
+  job.hard = raft::HardState{11, 0, 68};
+  job.must_sync = true;
+  writer_->Submit(std::move(job));
+  EXPECT_EQ(LastMarker(), 70u);
+}
+
 }  // namespace
 }  // namespace kvd::server
