@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <utility>
 
 #include "base/check.h"
@@ -176,30 +175,7 @@ StoreError Writer::Compact(int64_t revision, absl::AnyInvocable<void()> on_swept
   return StoreError::kNone;
 }
 
-// The latest record of each key that the batch has changed. In the order of keys the engine's searches are
-// short.
-void Writer::EnterLatest() {
-  changed_.clear();
-  for (uint32_t i = 0; i < events_.size(); ++i) changed_.push_back(i);
-  std::sort(changed_.begin(), changed_.end(), [this](uint32_t a, uint32_t b) {
-    const int order = events_[a].key.compare(events_[b].key);
-    return order != 0 ? order < 0 : a < b;
-  });
-  for (size_t i = 0; i < changed_.size(); ++i) {
-    const Event& event = events_[changed_[i]];
-    if (i + 1 < changed_.size() && events_[changed_[i + 1]].key == event.key) continue;
-    key_buffer_.assign(1, static_cast<char>(Table::kLatest));
-    key_buffer_.append(event.key);
-    if (event.type == Event::Type::kDelete) {
-      batch_->Delete(key_buffer_);
-    } else {
-      batch_->Put(key_buffer_, event.kv.view());
-    }
-  }
-}
-
 void Writer::Commit(AppliedState applied) {
-  EnterLatest();
   state_.applied_index = applied.index;
   state_.applied_term = applied.term;
   if (KVD_MUTANT("applied_index_not_in_batch")) {
@@ -225,9 +201,41 @@ void Writer::Commit(AppliedState applied) {
 // False: there is no room. Readers are held up no longer than it takes to find that out.
 bool Writer::WriteAndPublish() {
   base::WriterLock gate(store_.gate_);
-  if (!store_.engine_->TryWrite(*batch_)) return false;
+  if (!store_.WriteDueLatest(events_.size()) || !store_.engine_->TryWrite(*batch_)) return false;
+  store_.latest_.Enter(events_);
   store_.Publish(state_, conf_state_ ? &*conf_state_ : nullptr);
   return true;
+}
+
+bool StoreImpl::WriteDueLatest(size_t changes) const {
+  if (!latest_.Take(changes, revision_.load(std::memory_order_acquire), *latest_batch_)) return true;
+  return WriteTakenLatest();
+}
+
+bool StoreImpl::WriteAllLatest() const {
+  if (!latest_.TakeAll(revision_.load(std::memory_order_acquire), *latest_batch_)) return true;
+  return WriteTakenLatest();
+}
+
+bool StoreImpl::WriteTakenLatest() const {
+  const bool written = engine_->TryWrite(*latest_batch_);
+  latest_batch_->Clear();
+  if (written) {
+    latest_.Written();
+  } else {
+    latest_.GiveBack();
+  }
+  return written;
+}
+
+void StoreImpl::CompleteLatest() const {
+  for (;;) {
+    {
+      base::WriterLock gate(gate_);
+      if (WriteAllLatest()) return;
+    }
+    engine_->WaitForRoom();
+  }
 }
 
 void StoreImpl::Publish(const MetaState& state, const std::string* conf_state) {

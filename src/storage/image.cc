@@ -95,7 +95,7 @@ class StoreImageImpl final : public StoreImage {
       std::string_view key = it->key().substr(1);
       if (key == kSweptRevisionKey) {
         swept = static_cast<int64_t>(base::LoadBigEndian64(it->value().data()));
-      } else if (key != kStateKey) {
+      } else if (key != kStateKey && key != kLatestThroughKey) {
         meta.emplace(key, it->value());
       }
     }
@@ -166,7 +166,7 @@ struct StoreBuilder::Impl {
       }
       state.compact_revision = std::max(state.compact_revision, revision.main);
       if (key == kFinishedCompactRev) swept = revision.main;
-    } else if (key != kStateKey && key != kSweptRevisionKey) {
+    } else if (key != kStateKey && key != kSweptRevisionKey && key != kLatestThroughKey) {
       Put(Table::kMeta, key, value);
     }
     return absl::OkStatus();

@@ -1,4 +1,7 @@
 // Opening a store: what the engine holds becomes the published state and the index.
+#include <map>
+#include <string>
+
 #include "base/bytes.h"
 #include "base/executor.h"
 #include "base/log.h"
@@ -17,10 +20,20 @@ absl::Status Rot(std::string_view what) {
 }  // namespace
 
 StoreImpl::StoreImpl(std::unique_ptr<Engine> engine, base::Executor& background, const StoreOptions& options)
-    : engine_(std::move(engine)), background_(background), options_(options) {}
+    : engine_(std::move(engine)),
+      background_(background),
+      options_(options),
+      latest_(options.latest),
+      latest_batch_(engine_->NewBatch()) {}
 
 StoreImpl::~StoreImpl() {
   if (sweeper_) sweeper_->Stop();
+  {
+    // A clean stop leaves nothing to make up for; if there is no room, the next start does it.
+    base::WriterLock gate(gate_);
+    WriteAllLatest();
+  }
+  latest_batch_.reset();
   writer_.reset();  // its batch is the engine's
   engine_.reset();
   if (on_closed_) on_closed_();
@@ -35,6 +48,7 @@ absl::Status StoreImpl::Load() {
   }
   std::string conf_state;
   engine_->Get(TableKey(Table::kMeta, kConfStateKey), &conf_state);
+  if (absl::Status made_up = LoadLatest(state.revision); !made_up.ok()) return made_up;
 
   base::WriterLock lock(index_mu_);
   // The live keys come in order; the history then adds their other versions and the dead keys.
@@ -102,6 +116,48 @@ absl::Status StoreImpl::Load() {
   KVD_LOG(kInfo, "opened the store", {"revision", state.revision},
           {"compact-revision", state.compact_revision}, {"applied-index", state.applied_index},
           {"keys", live}, {"took-ms", static_cast<int64_t>(took.count() / 1'000'000)});
+  return absl::OkStatus();
+}
+
+absl::Status StoreImpl::LoadLatest(int64_t current_revision) {
+  base::WriterLock gate(gate_);
+  std::string bytes;
+  int64_t through = current_revision;
+  const bool marked = engine_->Get(TableKey(Table::kMeta, kLatestThroughKey), &bytes);
+  if (marked && bytes.size() != 8) return Rot("the mark of the latest records is not one");
+  if (marked) through = static_cast<int64_t>(base::LoadBigEndian64(bytes.data()));
+  if (marked && through >= current_revision) return absl::OkStatus();
+
+  std::map<std::string, std::string> latest;  // an empty record: deleted
+  auto history = engine_->NewIterator({.lower = RevisionTableKey({through + 1, 0}, false),
+                                       .upper = TableEnd(Table::kRevision),
+                                       .snapshot = nullptr,
+                                       .keep_cached = false});
+  for (; history->Valid(); history->Next()) {
+    Revision revision;
+    bool tombstone;
+    KeyValueView kv;
+    if (!DecodeRevisionKey(history->key().substr(1), &revision, &tombstone) ||
+        !DecodeKeyValue(history->value(), &kv)) {
+      return Rot("a record of the history does not decode");
+    }
+    std::string& record = latest[TableKey(Table::kLatest, kv.key)];
+    record.assign(tombstone ? std::string_view() : history->value());
+  }
+  history.reset();
+  if (!latest.empty()) KVD_PROBE("storage/latest records made up from the history");
+  for (const auto& [key, record] : latest) {
+    if (record.empty()) {
+      latest_batch_->Delete(key);
+    } else {
+      latest_batch_->Put(key, record);
+    }
+  }
+  std::string mark;
+  base::AppendBigEndian64(mark, static_cast<uint64_t>(current_revision));
+  latest_batch_->Put(TableKey(Table::kMeta, kLatestThroughKey), mark);
+  engine_->Write(*latest_batch_);
+  latest_batch_->Clear();
   return absl::OkStatus();
 }
 

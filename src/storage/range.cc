@@ -17,6 +17,11 @@ bool HasFilters(const RangeArgs& a) {
          a.max_create_revision != 0;
 }
 
+// True if records of an interval are read.
+bool ReadsRecords(const base::KeyInterval& interval, const RangeArgs& args) {
+  return !interval.is_single() && !args.count_only && !args.keys_only;
+}
+
 StoreError CheckRevision(int64_t revision, int64_t current, int64_t compact) {
   if (revision > current) return StoreError::kFutureRevision;
   if (revision > 0 && revision < compact) return StoreError::kCompacted;
@@ -38,8 +43,21 @@ void AppendKeyOnly(std::string_view key, const KeyVersion& v, std::string* out) 
 
 std::optional<View> StoreImpl::OpenView(int64_t revision, bool with_snapshot, StoreError* error,
                                         const base::KeyInterval* counted, int64_t* count) const {
+  {
+    base::ReaderLock gate(gate_);
+    if (!with_snapshot || latest_.AllWritten()) {
+      return MakeView(revision, with_snapshot, error, counted, count);
+    }
+  }
+  // What is written here, the writer would have had to write. Without room the view does without.
+  base::WriterLock gate(gate_);
+  WriteAllLatest();
+  return MakeView(revision, with_snapshot, error, counted, count);
+}
+
+std::optional<View> StoreImpl::MakeView(int64_t revision, bool with_snapshot, StoreError* error,
+                                        const base::KeyInterval* counted, int64_t* count) const {
   View view;
-  base::ReaderLock gate(gate_);
   view.current = revision_.load(std::memory_order_acquire);
   view.compact = compact_revision_.load(std::memory_order_acquire);
   *error = CheckRevision(revision, view.current, view.compact);
@@ -47,7 +65,10 @@ std::optional<View> StoreImpl::OpenView(int64_t revision, bool with_snapshot, St
   view.latest = revision <= 0 || revision == view.current;
   view.read_revision = view.latest ? view.current : revision;
   view.pin = pins_.Add(view.read_revision);
-  if (with_snapshot) view.snapshot = engine_->TakeSnapshot();
+  if (with_snapshot) {
+    view.snapshot = engine_->TakeSnapshot();
+    view.latest_complete = latest_.AllWritten();
+  }
   if (counted) *count = view.latest ? Count(view, *counted) : -1;
   return view;
 }
@@ -60,6 +81,7 @@ std::optional<View> StoreImpl::NarrowView(const View& view, int64_t revision, St
   narrow.compact = view.compact;
   narrow.pending = view.pending;
   narrow.snapshot = view.snapshot;
+  narrow.latest_complete = view.latest_complete;
   narrow.latest = revision <= 0 || revision == view.read_revision;
   narrow.read_revision = narrow.latest ? view.read_revision : revision;
   if (!narrow.latest && view.pending == nullptr) {
@@ -159,13 +181,13 @@ void RangeReader::Start() {
   }
   more_ = args_.limit > 0 && count_ > args_.limit;
   total_ = left_ = more_ ? args_.limit : count_;
-  // The table of latest records is what the engine holds: it lacks what the writer has not committed.
-  bool engine_has_all = view_.latest && (view_.pending == nullptr || view_.pending->empty());
-  if (engine_has_all && !args_.keys_only && !interval_.is_single()) {
-    mode_ = Mode::kLatest;
-  } else {
-    mode_ = Mode::kIndex;
+  const bool whole_records = !args_.keys_only && !interval_.is_single();
+  if (whole_records && view_.pending != nullptr && view_.pending->empty()) {
+    // The writer, before its first change: nobody else can make the engine's table incomplete.
+    base::WriterLock gate(store_.gate_);
+    view_.latest_complete = store_.WriteAllLatest();
   }
+  mode_ = whole_records && view_.latest && view_.latest_complete ? Mode::kLatest : Mode::kIndex;
 }
 
 bool RangeReader::Passes(const KeyVersion& v) const {
@@ -384,29 +406,37 @@ std::unique_ptr<RangeCursor> Store::OpenRange(const RangeArgs& args, StoreError*
   base::KeyInterval interval = base::KeyInterval::FromRequest(args.key, args.range_end);
   int64_t count = -1;
   std::optional<View> view =
-      impl->OpenView(args.revision, !interval.is_single() && !args.count_only, error, &interval, &count);
+      impl->OpenView(args.revision, ReadsRecords(interval, args), error, &interval, &count);
   if (!view) return nullptr;
   return std::make_unique<RangeReader>(*impl, *std::move(view), args, count, impl);
 }
 
 namespace {
 
-// One key, the latest, as it is stored: one look-up in the engine and none in the index. False: ask
-// otherwise.
+// One key, the latest, as it is stored: mostly one look-up in memory, else one in the engine, and none in the
+// index. False: ask otherwise.
 bool GetLatest(const StoreImpl& store, const RangeArgs& args, OpResult* result) {
   if (!args.range_end.empty() || args.revision > 0 || args.keys_only || args.count_only || HasFilters(args)) {
     return false;
   }
   int64_t revision = store.revision_.load(std::memory_order_acquire);
-  bool current = false;
-  store.engine_->Get(TableKey(Table::kLatest, args.key), [&](std::string_view record) {
-    KeyValueView kv;
-    KVD_CHECK(DecodeKeyValue(record, &kv), "a stored record does not decode");
-    if (kv.mod_revision > revision) return;  // of a batch that is being published
-    current = true;
-    base::AppendBytesField(result->body, kKvsField, record);
-  });
-  if (!current) return false;
+  LatestRecords::Found found = store.latest_.Find(args.key);
+  if (found.answer == LatestRecords::Answer::kDeleted) return false;
+  if (found.answer == LatestRecords::Answer::kLives) {
+    if (found.mod_revision > revision) return false;  // of a batch that is being published
+    base::AppendBytesField(result->body, kKvsField, found.record.view());
+  } else {
+    bool current = false;
+    store.engine_->Get(TableKey(Table::kLatest, args.key), [&](std::string_view record) {
+      KeyValueView kv;
+      KVD_CHECK(DecodeKeyValue(record, &kv), "a stored record does not decode");
+      if (kv.mod_revision > revision) return;
+      current = true;
+      base::AppendBytesField(result->body, kKvsField, record);
+      store.latest_.Remember(found, record);
+    });
+    if (!current) return false;
+  }
   base::AppendInt64Field(result->body, 4, 1);
   result->revision = revision;
   result->count = 1;
@@ -420,8 +450,7 @@ void Store::Range(const RangeArgs& args, OpResult* result) const {
   if (GetLatest(*impl, args, result)) return;
   base::KeyInterval interval = base::KeyInterval::FromRequest(args.key, args.range_end);
   int64_t count = -1;
-  std::optional<View> view = impl->OpenView(args.revision, !interval.is_single() && !args.count_only,
-                                            &result->error, &interval, &count);
+  std::optional<View> view = impl->OpenView(args.revision, ReadsRecords(interval, args), &result->error, &interval, &count);
   if (!view) {
     result->revision = impl->revision_.load(std::memory_order_acquire);
     return;

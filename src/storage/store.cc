@@ -80,6 +80,7 @@ AppliedState Store::PersistedApplied() const {
 void Store::ForEachLeasedKey(absl::FunctionRef<void(std::string_view key, int64_t lease)> visit) const {
   std::shared_ptr<StoreImpl> impl = Impl();
   if (!impl->has_leased_keys_) return;
+  impl->CompleteLatest();
   ForEachInTable(Table::kLatest, [&visit](std::string_view key, std::string_view record) {
     KeyValueView kv;
     KVD_CHECK(DecodeKeyValue(record, &kv), "a stored record does not decode");

@@ -31,6 +31,7 @@
 #include "base/key_interval.h"
 #include "storage/engine.h"
 #include "storage/event.h"
+#include "storage/latest_records.h"
 #include "storage/records.h"
 #include "storage/requests.h"
 
@@ -53,6 +54,7 @@ struct StoreOptions {
   // A reader that has given out more than this lives from slice to slice: between them it keeps no iterator,
   // which would hold memtables, and it leaves the cache to others.
   uint64_t long_read_bytes = uint64_t{8} << 20;
+  LatestRecords::Options latest = {};
 };
 
 // Where the replicated log stands with respect to what the store holds.

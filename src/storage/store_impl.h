@@ -16,6 +16,7 @@
 #include "storage/engine.h"
 #include "storage/event.h"
 #include "storage/key_index.h"
+#include "storage/latest_records.h"
 #include "storage/meta.h"
 #include "storage/pins.h"
 #include "storage/store.h"
@@ -34,6 +35,8 @@ struct View {
   int64_t compact = -1;
   // True if read_revision was the newest state when the view was made.
   bool latest = true;
+  // True if `snapshot` (without one: the engine as it is) holds the latest records of all keys.
+  bool latest_complete = false;
   // The writer's events that are not in the engine yet; null for readers.
   const std::vector<Event>* pending = nullptr;
   // The engine's state at `current`, if an interval is read; null: the engine as it is.
@@ -47,12 +50,17 @@ class StoreImpl {
   ~StoreImpl();
 
   absl::Status Load();
+  // Makes up what a crash took of the latest records, from the history.
+  absl::Status LoadLatest(int64_t current_revision);
 
   // --- Views (range.cc). ---
   // A reader's view at `revision` (<= 0: the latest). With `counted`, *count is the number of its keys that
   // live then. Null error is not allowed.
   std::optional<View> OpenView(int64_t revision, bool with_snapshot, StoreError* error,
                                const base::KeyInterval* counted = nullptr, int64_t* count = nullptr) const;
+  std::optional<View> MakeView(int64_t revision, bool with_snapshot, StoreError* error,
+                               const base::KeyInterval* counted, int64_t* count) const
+      ABSL_SHARED_LOCKS_REQUIRED(gate_);
   // `view` at an explicit revision of a request within it.
   std::optional<View> NarrowView(const View& view, int64_t revision, StoreError* error) const;
   // The version of `key` that lives in the view.
@@ -64,6 +72,14 @@ class StoreImpl {
   // Walks the live keys of the view in slices; the index is not locked between them.
   void ForEachLive(const View& view, const base::KeyInterval& interval,
                    absl::FunctionRef<bool(std::string_view key, const KeyVersion& version)> visit) const;
+
+  // Writes the latest records that the engine does not have yet: some, if any are due, after so many changes;
+  // or all. False: there is no room for them.
+  bool WriteDueLatest(size_t changes) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(gate_);
+  bool WriteAllLatest() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(gate_);
+  bool WriteTakenLatest() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(gate_);
+  // All, when there is room.
+  void CompleteLatest() const ABSL_LOCKS_EXCLUDED(gate_);
 
   void Publish(const MetaState& state, const std::string* conf_state);
 
@@ -94,6 +110,8 @@ class StoreImpl {
   std::string conf_state_ ABSL_GUARDED_BY(applied_mu_);
 
   mutable Pins pins_;
+  mutable LatestRecords latest_;  // its writing: by who holds gate_ exclusively
+  std::unique_ptr<WriteBatch> latest_batch_ ABSL_PT_GUARDED_BY(gate_);
   std::atomic<bool> has_leased_keys_{false};  // since the load: maybe
   std::unique_ptr<Writer> writer_;
   std::shared_ptr<Sweeper> sweeper_;
@@ -200,13 +218,11 @@ class Writer {
  private:
   void Append(Event event, const KeyVersion& version, bool was_live, std::string_view record);
   void Tombstone(std::string_view key, const KeyVersion& old);
-  void EnterLatest();
 
   int64_t sub_ = 0;
   bool compacted_ = false;
   std::vector<absl::AnyInvocable<void()>> on_swept_;
   std::string key_buffer_;
-  std::vector<uint32_t> changed_;  // EnterLatest's
 };
 
 // A key-value pair as RangeResponse.kvs or DeleteRangeResponse.prev_kvs.

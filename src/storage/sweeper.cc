@@ -66,6 +66,8 @@ void Sweeper::RunSlice() {
 }
 
 void Sweeper::BeginPass() {
+  // What is swept cannot be made up for any more.
+  store_.CompleteLatest();
   base::MutexLock lock(mu_);
   in_pass_ = true;
   revision_ = requested_;

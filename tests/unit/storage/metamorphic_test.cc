@@ -219,8 +219,13 @@ class Metamorphic : public ::testing::TestWithParam<std::tuple<EngineKind, uint6
   using Operation = std::function<void(ApplyBatch&, bool check)>;
 
   void Open() {
-    auto opened =
-        Store::Open(home_.Open(), *background_, {.sweep_batch_revisions = 20, .long_read_bytes = 40});
+    // From everything at once to nothing ever, and from no cache to one that holds all.
+    const uint64_t seed = std::get<1>(GetParam());
+    LatestRecords::Options latest;
+    latest.due_changes = seed % 5 == 0 ? 1'000'000 : 1 + seed % 70;
+    latest.capacity_bytes = (seed % 3) * 30'000;
+    auto opened = Store::Open(home_.Open(), *background_,
+                              {.sweep_batch_revisions = 20, .long_read_bytes = 40, .latest = latest});
     ASSERT_TRUE(opened.ok()) << opened.status();
     store_ = *std::move(opened);
     attachments_.of.clear();

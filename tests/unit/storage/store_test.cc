@@ -537,6 +537,40 @@ TEST_F(StoreTest, Reopen_AfterACrash_IsTheLastFlush) {
   EXPECT_EQ(Put("a", "2").revision, 5);
 }
 
+// Records of before the last flush that the table of latest ones does not have yet.
+TEST_F(StoreTest, Crash_LatestRecordsAreMadeUpFromTheHistory) {
+  Put("kept", "1");
+  Put("changed", "1");
+  Put("deleted", "1");
+  EXPECT_EQ(Range({.key = "a", .range_end = "z"}), "changed=1@3/3/1 deleted=1@4/4/1 kept=1@2/2/1 #3");
+  Put("changed", "2");
+  Delete("deleted");
+  Put("new", "1");
+  Put("passing", "1");
+  Delete("passing");
+  store_->Flush();
+  store_.reset();
+  Open();
+  EXPECT_EQ(Range({.key = "a", .range_end = "z"}), "changed=2@3/5/2 kept=1@2/2/1 new=1@7/7/1 #3");
+  EXPECT_EQ(Range({.key = "changed"}), "changed=2@3/5/2 #1");
+  EXPECT_EQ(Range({.key = "deleted"}), "#0");
+  EXPECT_EQ(store_->live_keys(), 3);
+}
+
+// The sweep takes the deletion out of the history: it must be in the table of latest records before.
+TEST_F(StoreTest, Crash_AfterASweepOfADeletion) {
+  Put("deleted", "1");
+  Put("kept", "1");
+  EXPECT_EQ(Range({.key = "a", .range_end = "z"}), "deleted=1@2/2/1 kept=1@3/3/1 #2");
+  Delete("deleted");
+  EXPECT_EQ(Compact(4), StoreError::kNone);
+  Settle();
+  store_->Flush();
+  store_.reset();
+  Open();
+  EXPECT_EQ(Range({.key = "a", .range_end = "z"}), "kept=1@3/3/1 #1");
+}
+
 TEST_F(StoreTest, Reopen_TakesUpAnInterruptedCompaction) {
   for (int i = 0; i < 3000; ++i) Put("k", std::to_string(i));
   EXPECT_EQ(Compact(2900), StoreError::kNone);
@@ -687,6 +721,7 @@ TEST_F(StoreTest, Builder_RefusesWhatIsNotEtcds) {
 
 TEST_F(StoreTest, Open_RefusesContradictions) {
   Put("a", "1");
+  Range({.key = "a", .range_end = "b"});  // the table of latest records is complete
   auto batch = store_->engine().NewBatch();
   batch->Delete("La");
   store_->engine().Write(*batch);
