@@ -124,7 +124,7 @@ void LatestRecords::Remember(const Found& unknown, std::string_view record) {
   base::MutexLock lock(shard.mu);
   if (shard.changes != unknown.changes) return;
   if (shard.nodes.contains(Shard::Wanted{node->key, node->hash})) return;  // another reader was first
-  shard.EvictSome(options_.capacity_bytes / kShards);  // before: not the new one at once
+  shard.EvictSome(options_.capacity_bytes / kShards);                      // before: not the new one at once
   shard.Add(std::move(node));
 }
 

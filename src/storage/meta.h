@@ -10,8 +10,8 @@
 namespace kvd::storage {
 
 inline constexpr std::string_view kStateKey = "state";
-inline constexpr std::string_view kConfStateKey = "confState";            // as in etcd's "meta" bucket
-inline constexpr std::string_view kSweptRevisionKey = "sweptRevision";    // 8 bytes big-endian
+inline constexpr std::string_view kConfStateKey = "confState";          // as in etcd's "meta" bucket
+inline constexpr std::string_view kSweptRevisionKey = "sweptRevision";  // 8 bytes big-endian
 // Up to which revision the table kLatest is complete (8 bytes big-endian); absent: all of it.
 inline constexpr std::string_view kLatestThroughKey = "latestThrough";
 inline constexpr std::string_view kStorageVersionKey = "storageVersion";  // as in etcd's "meta" bucket

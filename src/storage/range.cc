@@ -450,7 +450,8 @@ void Store::Range(const RangeArgs& args, OpResult* result) const {
   if (GetLatest(*impl, args, result)) return;
   base::KeyInterval interval = base::KeyInterval::FromRequest(args.key, args.range_end);
   int64_t count = -1;
-  std::optional<View> view = impl->OpenView(args.revision, ReadsRecords(interval, args), &result->error, &interval, &count);
+  std::optional<View> view =
+      impl->OpenView(args.revision, ReadsRecords(interval, args), &result->error, &interval, &count);
   if (!view) {
     result->revision = impl->revision_.load(std::memory_order_acquire);
     return;

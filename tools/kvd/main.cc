@@ -11,6 +11,13 @@
 
 extern char** environ;
 
+// jemalloc's settings (its TUNING.md; MALLOC_CONF in the environment goes before). Memory that a burst of
+// writes has used goes back to the system within about a second, on a thread of jemalloc's own: by default it
+// goes only while the same part of the heap is busy, and after a load half of a member's memory was such.
+extern "C" {
+[[gnu::used]] const char* malloc_conf = "background_thread:true,dirty_decay_ms:1000";
+}
+
 int main(int argc, char** argv) {
   std::vector<std::string> args(argv + 1, argv + argc);
   std::vector<std::string> env;

@@ -92,7 +92,7 @@ class LogWriter {
   bool failed_ = false;
   raft::HardState hard_;       // last given to the log, if one was:
   bool hard_entered_ = false;  // by this writer
-  raft::Index marked_ = 0;  // the greatest index of a marker that was written here
+  raft::Index marked_ = 0;     // the greatest index of a marker that was written here
   std::atomic<bool> no_space_{false};
   std::atomic<int64_t> owed_since_{0};  // monotonic nanoseconds; 0: nothing
 };
