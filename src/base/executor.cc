@@ -63,6 +63,7 @@ struct ThreadExecutor::Impl {
 };
 
 thread_local const ThreadExecutor::Impl* ThreadExecutor::Impl::current = nullptr;
+thread_local constinit Executor* Executor::of_this_thread_ = nullptr;
 
 void ThreadExecutor::Impl::PruneDeadlines() {
   if (deadlines.size() > 64 && deadlines.size() > 2 * timers.size()) {
@@ -137,7 +138,10 @@ void ThreadExecutor::Impl::Run() {
 
 ThreadExecutor::ThreadExecutor(std::string name, Clock& clock)
     : impl_(std::make_unique<Impl>(std::move(name), clock)) {
-  impl_->thread = std::thread([impl = impl_.get()] { impl->Run(); });
+  impl_->thread = std::thread([this, impl = impl_.get()] {
+    of_this_thread_ = this;
+    impl->Run();
+  });
 }
 
 ThreadExecutor::~ThreadExecutor() {

@@ -36,6 +36,13 @@ class Executor {
   virtual Clock& clock() = 0;
   // True when called from within a task of this executor.
   virtual bool IsCurrent() const = 0;
+
+  // The executor whose thread the caller is on, whoever's task runs there (PostOrRun); null if it is on no
+  // such thread. What is posted to it runs once the thread has handled what it was woken for.
+  static Executor* OfThisThread() { return of_this_thread_; }
+
+ protected:
+  static thread_local constinit Executor* of_this_thread_;
 };
 
 // One thread named `name` (at most 15 bytes are shown by the system), for whose place a caller of PostOrRun

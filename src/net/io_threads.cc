@@ -47,7 +47,9 @@ void IoThread::Run() {
   sigfillset(&all);
   pthread_sigmask(SIG_BLOCK, &all, nullptr);
   current_ = this;
+  of_this_thread_ = this;
   context_.run();
+  of_this_thread_ = nullptr;
   current_ = nullptr;
 }
 

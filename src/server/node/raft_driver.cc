@@ -26,7 +26,8 @@ std::string RoundToken(uint64_t round) {
 // What arrived since the last turn.
 struct RaftDriver::Mail {
   std::mutex mutex;
-  bool scheduled = false;
+  bool scheduled = false;       // a turn is on its way
+  bool scheduled_soon = false;  // or somebody offers one when done with what he is at
   std::vector<raft::Message> messages;
   std::vector<PendingProposal> proposals;
   std::vector<Read> reads;
@@ -78,17 +79,30 @@ void RaftDriver::Stop() {
 }
 
 void RaftDriver::Deliver(absl::FunctionRef<void(Mail&)> put, Turn turn) {
+  base::Executor* const here = base::Executor::OfThisThread();
+  const bool soon = turn == Turn::kHereSoon && here != nullptr;
   {
     std::lock_guard<std::mutex> lock(mail_->mutex);
     put(*mail_);
-    if (mail_->scheduled) return;
-    mail_->scheduled = true;
+    if (mail_->scheduled || (soon && mail_->scheduled_soon)) return;
+    (soon ? mail_->scheduled_soon : mail_->scheduled) = true;
   }
-  if (turn == Turn::kHere) {
+  if (soon) {
+    here->Post([this] { DrainHere(); });
+  } else if (turn == Turn::kHere) {
     consensus_.PostOrRun([this] { Drain(); });
   } else {
     consensus_.Post([this] { Drain(); });
   }
+}
+
+// At the end of what a thread was at, unless somebody in more of a hurry has read the mail meanwhile.
+void RaftDriver::DrainHere() {
+  {
+    std::lock_guard<std::mutex> lock(mail_->mutex);
+    if (!mail_->scheduled_soon) return;
+  }
+  consensus_.PostOrRun([this] { Drain(); });
 }
 
 void RaftDriver::Run(absl::AnyInvocable<void()> task) {
@@ -98,12 +112,16 @@ void RaftDriver::Run(absl::AnyInvocable<void()> task) {
 void RaftDriver::Propose(base::SharedBytes data, std::optional<raft::Term> only_in) {
   base::Nanos give_up = consensus_.clock().Monotonic() + options_.request_timeout;
   pending_bytes_.fetch_add(data.size(), std::memory_order_relaxed);
-  Deliver([&](Mail& mail) { mail.proposals.push_back({std::move(data), give_up, only_in}); });
+  Deliver(
+      [&](Mail& mail) {
+        mail.proposals.push_back({std::move(data), give_up, only_in});
+      },
+      Turn::kHereSoon);
 }
 
 void RaftDriver::ReadIndex(ReadCallback done) {
   base::Nanos give_up = consensus_.clock().Monotonic() + options_.request_timeout;
-  Deliver([&](Mail& mail) { mail.reads.push_back({std::move(done), give_up}); });
+  Deliver([&](Mail& mail) { mail.reads.push_back({std::move(done), give_up}); }, Turn::kHereSoon);
 }
 
 void RaftDriver::Step(std::vector<raft::Message> messages) {
@@ -201,7 +219,7 @@ void RaftDriver::Drain() {
   std::optional<raft::Persisted> persisted;
   {
     std::lock_guard<std::mutex> lock(mail_->mutex);
-    mail_->scheduled = false;
+    mail_->scheduled = mail_->scheduled_soon = false;
     messages.swap(mail_->messages);
     proposals.swap(mail_->proposals);
     reads.swap(mail_->reads);

@@ -134,11 +134,13 @@ class RaftDriver {
   };
 
   // Where the turn that reads the mail may run: on the caller's thread, which saves waking another, or not.
-  // Those who bring one piece at a time do not offer theirs: their pieces would get a turn each.
-  enum class Turn { kLater, kHere };
+  // Those who bring one piece at a time offer it for the end of what their thread is at: before that their
+  // pieces would get a turn each.
+  enum class Turn { kLater, kHere, kHereSoon };
   void Deliver(absl::FunctionRef<void(Mail&)> put, Turn turn = Turn::kLater);
   void Run(absl::AnyInvocable<void()> task);
   void Drain();
+  void DrainHere();
   void OnTick();
   void ProposePending();
   void DropStale(base::Nanos now);

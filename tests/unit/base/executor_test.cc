@@ -46,6 +46,23 @@ TEST(ThreadExecutor, Post_FromManyThreads_LosesNothing) {
   EXPECT_EQ(ran, kThreads * kTasks);
 }
 
+TEST(ThreadExecutor, OfThisThread_IsThatOfTheThread_WhoeversTaskRuns) {
+  EXPECT_EQ(Executor::OfThisThread(), nullptr);
+  ThreadExecutor executor("own"), other("other");
+  std::latch done(1);
+  executor.Post([&] {
+    EXPECT_EQ(Executor::OfThisThread(), &executor);
+    other.PostOrRun([&, here = std::this_thread::get_id()] {
+      const bool lent = std::this_thread::get_id() == here;
+      EXPECT_EQ(Executor::OfThisThread(), lent ? &executor : &other);
+      done.count_down();
+    });
+  });
+  done.wait();
+  executor.Stop();
+  other.Stop();
+}
+
 // Until the executor's thread waits: only then is a task run by whoever brings it.
 void AwaitIdle(ThreadExecutor& executor) {
   std::thread::id ran_by;
