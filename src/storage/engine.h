@@ -99,6 +99,11 @@ class Engine {
 
   // Makes everything written so far durable; returns when it is.
   virtual void Flush() = 0;
+  // The same for callers who cannot wait for room: false if there is none.
+  virtual bool TryFlush() {
+    Flush();
+    return true;
+  }
   // A copy of the current state, flushed, in a new directory; hard links where the file system can.
   virtual absl::Status Checkpoint(const std::string& directory) = 0;
   // A hint to give space back in [lower, upper); both empty: everywhere. May take long: not on the apply

@@ -230,6 +230,11 @@ class RocksEngine final : public Engine {
       disk_->WaitForRoom();
     }
   }
+  bool TryFlush() override {
+    rocksdb::Status status = db_->Flush(flush_);
+    if (!status.ok() && !IsFull(status)) FailStop("flush", status);
+    return status.ok() && AwaitFlushed(/*tries=*/20);
+  }
   absl::Status Checkpoint(const std::string& directory) override {
     rocksdb::Checkpoint* raw = nullptr;
     rocksdb::Status status = rocksdb::Checkpoint::Create(db_.get(), &raw);
@@ -259,8 +264,8 @@ class RocksEngine final : public Engine {
  private:
   // Once RocksDB 7.8 has recovered from a full disk, its Flush returns as soon as the flush is scheduled.
   // False if it is not done after a while.
-  bool AwaitFlushed() {
-    for (int i = 0; i < 1000; ++i) {
+  bool AwaitFlushed(int tries = 1000) {
+    for (int i = 0; i < tries; ++i) {
       uint64_t unflushed = 0;
       db_->GetIntProperty(rocksdb::DB::Properties::kNumImmutableMemTable, &unflushed);
       if (unflushed == 0) return true;

@@ -106,6 +106,11 @@ void Store::Flush() {
   impl->engine_->Flush();
 }
 
+bool Store::TryFlush() {
+  std::shared_ptr<StoreImpl> impl = Impl();
+  return impl->engine_->TryFlush();
+}
+
 int64_t Store::live_keys() const {
   std::shared_ptr<StoreImpl> impl = Impl();
   base::ReaderLock lock(impl->index_mu_);

@@ -242,7 +242,8 @@ class Store {
 
   // --- The whole. ---
   std::unique_ptr<StoreImage> OpenImage() const;
-  void Flush();  // returns when everything committed so far is durable
+  void Flush();     // returns when everything committed so far is durable
+  bool TryFlush();  // the same; false if there is no room for it
   int64_t live_keys() const;
   uint64_t size_bytes() const;         // what etcd calls the database size: on disk and in memory tables
   uint64_t size_in_use_bytes() const;  // an estimate without what compaction may take away

@@ -1,4 +1,5 @@
 """Backups go from the server under test to a real etcd; and what a cluster without authentication says of it."""
+import json
 import os
 import re
 import subprocess
@@ -180,6 +181,20 @@ def downgrade(args):
     testing.step("Downgrade: validated, enabled and cancelled in etcd's words")
 
 
+def orderly_stop(args):
+    with Cluster(args.implementation) as cluster:
+        for i in range(50):
+            cluster.etcdctl("put", f"k{i}", "v")
+        member = cluster.members[0]
+        member.stop()
+        saved = [json.loads(line) for line in member.log().splitlines() if '"saved snapshot"' in line]
+        assert saved and saved[-1]["snapshot-index"] >= 50, saved
+        member.start()
+        member.wait_healthy()
+        assert len(cluster.etcdctl("get", "k", "--prefix", "--keys-only").stdout.split()) == 50
+    testing.step("after an orderly stop the next start reads nothing twice")
+
+
 def main():
     args = testing.arguments(__doc__)
     etcd = testing.real_etcd()
@@ -191,6 +206,7 @@ def main():
     hashes(args)
     if args.implementation.name == "kvd":  # etcd 3.4 has none
         downgrade(args)
+        orderly_stop(args)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,8 @@ constexpr size_t kMaxPendingBytes = 128 << 20;
 constexpr base::Nanos kHousekeeping = std::chrono::milliseconds(250);
 // How long a removed member goes on answering the others (ETCD: stopWithDelay).
 constexpr base::Nanos kRemovedLinger = std::chrono::seconds(1);
+// For the last writes of an orderly stop; the next start makes up what they lack.
+constexpr base::Nanos kStopLimit = std::chrono::seconds(5);
 constexpr base::Nanos kPublishRetry = std::chrono::milliseconds(500);
 // The log is cut at least this often if the state machine has moved.
 constexpr raft::Index kCheckpointEvery = 10'000;
@@ -198,8 +200,12 @@ void Node::Stop() {
   lessor_.Demote();
   auto done = std::make_shared<std::promise<void>>();
   std::future<void> finished = done->get_future();
-  writer_->Finish([done] { done->set_value(); });
-  finished.wait_for(std::chrono::seconds(2));
+  executors_.background.Post([this, done] {
+    // What is on the disk then, the next start does not read from the log again.
+    if (store_->TryFlush()) TakeCheckpoint();
+    writer_->Finish([done] { done->set_value(); });
+  });
+  finished.wait_for(kStopLimit);
 }
 
 void Node::Propose(RequestField field, std::string_view request, ApplyCallback done) {
