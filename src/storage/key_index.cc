@@ -78,9 +78,11 @@ struct Entry {
 
   // The newest version with mod_main <= revision, or null.
   const KeyVersion* At(int64_t revision) const {
+    if (count == 0) return nullptr;
     const KeyVersion* v = data();
-    if (count == 0 || v[0].mod_main > revision) return nullptr;
+    // Mostly the newest is asked for: then nothing else of a long array is touched.
     if (v[count - 1].mod_main <= revision) return &v[count - 1];
+    if (v[0].mod_main > revision) return nullptr;
     const KeyVersion* it = std::upper_bound(v, v + count, revision,
                                             [](int64_t r, const KeyVersion& x) { return r < x.mod_main; });
     return it - 1;
