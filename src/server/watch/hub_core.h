@@ -106,6 +106,7 @@ class WatchHub::Core : public std::enable_shared_from_this<WatchHub::Core> {
     std::deque<Commit> commits;
     size_t bytes = 0;
     bool posted = false;  // a Drain is on its way
+    size_t streams = 0;   // without any, nothing is kept and nobody is woken
     // What came after `commits` was not kept: it ends at this revision, and history has it. 0: nothing is
     // missing.
     int64_t skipped_to = 0;

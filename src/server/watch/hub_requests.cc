@@ -91,6 +91,13 @@ void WatchHub::Core::AddStream(uint64_t serial, std::shared_ptr<WatchSink> sink,
   stream.sink = std::move(sink);
   stream.options = std::move(options);
   stream_count_.fetch_add(1, std::memory_order_relaxed);
+  int64_t skipped_to = 0;
+  {
+    std::lock_guard lock(intake_mu_);
+    ++intake_.streams;
+    if (!intake_.posted) skipped_to = std::exchange(intake_.skipped_to, 0);
+  }
+  if (skipped_to != 0) SkipTo(skipped_to);
 }
 
 void WatchHub::Core::RemoveStream(uint64_t serial) {
@@ -101,6 +108,8 @@ void WatchHub::Core::RemoveStream(uint64_t serial) {
   if (stream.progress_timer != 0) watch_.Cancel(stream.progress_timer);
   streams_.erase(it);
   stream_count_.fetch_sub(1, std::memory_order_relaxed);
+  std::lock_guard lock(intake_mu_);
+  --intake_.streams;
 }
 
 void WatchHub::Core::HandleRequest(Stream& stream, const std::string& encoded) {

@@ -23,6 +23,10 @@ void WatchHub::Core::OnCommit(int64_t last_revision, absl::Span<const storage::E
   bool post;
   {
     std::lock_guard lock(intake_mu_);
+    if (intake_.streams == 0 && !intake_.posted) {
+      intake_.skipped_to = last_revision;
+      return;
+    }
     size_t bytes = 0;
     for (const storage::Event& e : events) bytes += sizeof e + e.kv.size();
     if (intake_.skipped_to != 0 || intake_.bytes + bytes > options_.max_backlog_bytes ||

@@ -141,6 +141,26 @@ TEST_F(WatchHubTest, HistoryComesBeforeThePresent) {
   EXPECT_THAT(client.Take(), ElementsAre("events 0 @12: put a=later/12"));
 }
 
+TEST_F(WatchHubTest, WhatCameWhileNobodyWatchedIsHistory) {
+  Put("a", "1");
+  Put("a", "2");
+  Settle();
+  TestClient client(*hub_);
+  client.Create({.key = "a", .start = 2, .id = 1});
+  client.Create({.key = "a", .id = 2});
+  Settle();
+  EXPECT_THAT(client.Take(),
+              ElementsAre("created 1 @3", "created 2 @3", "events 1 @3: put a=1/2, put a=2/3"));
+  client.Close();
+  Settle();
+  Put("a", "3");
+  TestClient next(*hub_);
+  next.Create({.key = "a", .start = 4});
+  Put("a", "4");
+  Settle();
+  EXPECT_THAT(next.Take(), ElementsAre("created 0 @5", "events 0 @5: put a=3/4, put a=4/5"));
+}
+
 TEST_F(WatchHubTest, AWatchFromNowIsNotToldOfWhatWasDone) {
   TestClient client(*hub_);
   Put("a", "before");  // published; the hub has not yet given it out
