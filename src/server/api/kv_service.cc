@@ -93,8 +93,10 @@ class LongList : public std::enable_shared_from_this<LongList> {
     if (call_.cancelled()) return;
     GiveWay(size_);
     slice_.clear();
+    slice_.reserve(slice_bytes_);
     cursor_->Next(kSliceKeys, kSliceBytes, &slice_);
     size_ += slice_.size();
+    slice_bytes_ = slice_.size() + slice_.size() / 8;
     if (fits_ && !slice_.empty()) Keep();
     if (cursor_->done()) return Reply();
     call_.executor().Post([self = shared_from_this()] { self->Step(); });
@@ -137,6 +139,7 @@ class LongList : public std::enable_shared_from_this<LongList> {
   bool fits_ = true;
   uint64_t size_ = 0;  // of the kvs
   std::string slice_;
+  size_t slice_bytes_ = 0;  // what the next is likely to need
   std::vector<net::Piece> slices_;
 };
 
@@ -178,8 +181,10 @@ class ListStream final : public net::StreamHandler, public std::enable_shared_fr
     if (call_->queued_bytes() >= kQueuedBytes) return;  // OnWritable goes on
     GiveWay(given_bytes_);
     std::string chunk;
+    chunk.reserve(likely_bytes_);
     size_t keys = cursor_->Next(chunk_keys_, chunk_bytes_, &chunk);
     given_bytes_ += chunk.size();
+    likely_bytes_ = chunk.size() + chunk.size() / 8;
     if (chunk.size() < chunk_bytes_ / 2) {
       chunk_keys_ *= 2;
     } else if (keys > 1) {
@@ -192,8 +197,10 @@ class ListStream final : public net::StreamHandler, public std::enable_shared_fr
       fields = WithHeader(node_.Header(cursor_->header_revision()), std::move(fields));
       finished_ = true;
     }
-    std::string message;  // RangeStreamResponse{range_response = 1}
-    AppendBytesField(message, 1, fields);
+    std::string head;  // RangeStreamResponse{range_response = 1}
+    base::AppendLength(head, 1, fields.size());
+    net::Message message(std::move(head));
+    message.Append(net::Piece(std::move(fields)));
     call_->Write(std::move(message));
     if (finished_) {
       cursor_.reset();
@@ -210,6 +217,7 @@ class ListStream final : public net::StreamHandler, public std::enable_shared_fr
   std::unique_ptr<storage::RangeCursor> cursor_;
   size_t chunk_keys_ = kFirstChunkKeys;
   uint64_t given_bytes_ = 0;
+  size_t likely_bytes_ = 0;  // of the next chunk
   bool closed_ = false;
   bool finished_ = false;
 };
