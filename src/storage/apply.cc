@@ -1,3 +1,4 @@
+#include <thread>
 #include <utility>
 
 #include "base/check.h"
@@ -8,6 +9,14 @@
 #include "storage/sweeper.h"
 
 namespace kvd::storage {
+namespace {
+
+// Latest records written under one hold of the gate by those who want all of them written: a millisecond at
+// most. And how often at most before the rest is written at once.
+constexpr size_t kLatestSlice = 256;
+constexpr int kMostSlices = 200;
+
+}  // namespace
 
 Writer::Writer(StoreImpl& store) : store_(store), batch_(store.engine_->NewBatch()) {}
 
@@ -212,6 +221,11 @@ bool StoreImpl::WriteDueLatest(size_t changes) const {
   return WriteTakenLatest();
 }
 
+bool StoreImpl::WriteSomeLatest() const {
+  if (!latest_.TakeSome(kLatestSlice, revision_.load(std::memory_order_acquire), *latest_batch_)) return true;
+  return WriteTakenLatest();
+}
+
 bool StoreImpl::WriteAllLatest() const {
   if (!latest_.TakeAll(revision_.load(std::memory_order_acquire), *latest_batch_)) return true;
   return WriteTakenLatest();
@@ -229,12 +243,27 @@ bool StoreImpl::WriteTakenLatest() const {
 }
 
 void StoreImpl::CompleteLatest() const {
+  const int64_t target = revision_.load(std::memory_order_acquire);
   for (;;) {
+    bool written;
     {
       base::WriterLock gate(gate_);
-      if (WriteAllLatest()) return;
+      if (latest_.WrittenThrough(target)) return;
+      written = WriteSomeLatest();
     }
-    engine_->WaitForRoom();
+    if (written) {
+      std::this_thread::yield();
+    } else {
+      engine_->WaitForRoom();
+    }
+  }
+}
+
+void StoreImpl::ReduceLatest() const {
+  // Bounded: a writer may add to them as fast as they go.
+  for (int i = 0; i < kMostSlices && latest_.unwritten() > 2 * kLatestSlice; ++i) {
+    base::WriterLock gate(gate_);
+    if (!WriteSomeLatest()) return;
   }
 }
 

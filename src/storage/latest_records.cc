@@ -220,10 +220,12 @@ bool LatestRecords::Take(size_t changes, int64_t revision, WriteBatch& batch) {
     due = !fresh_.empty();
     most = 1;
   }
-  if (next_ == round_.size()) {
-    if (!due) return false;
-    BeginRound(revision);
-  }
+  if (next_ == round_.size() && !due) return false;
+  return TakeSome(most, revision, batch);
+}
+
+bool LatestRecords::TakeSome(size_t most, int64_t revision, WriteBatch& batch) {
+  if (next_ == round_.size()) BeginRound(revision);
   if (next_ == round_.size()) return false;
   AppendUntil(std::min(round_.size(), next_ + most), batch);
   return true;
@@ -269,6 +271,7 @@ void LatestRecords::Written() {
   if (next_ == round_.size()) {
     round_.clear();
     slice_ = next_ = 0;
+    written_through_ = round_through_;
   }
 }
 

@@ -66,7 +66,8 @@ class LatestRecords {
   void Remember(const Found& unknown, std::string_view record);
 
   // True if the engine's table is complete. Cannot become false while the gate is held, shared or not.
-  bool AllWritten() const { return unwritten_.load(std::memory_order_acquire) == 0; }
+  bool AllWritten() const { return unwritten() == 0; }
+  size_t unwritten() const { return unwritten_.load(std::memory_order_acquire); }
 
   // Changes, in their order, that the engine has in its history.
   void Enter(absl::Span<const Event> events);
@@ -74,11 +75,14 @@ class LatestRecords {
   // last time; with the last of it, the new mark. `revision` is that of the last change entered. False if
   // nothing was appended.
   bool Take(size_t changes, int64_t revision, WriteBatch& batch);
-  // All of it, due or not.
+  // The same, due or not: up to `most` records, or all of them.
+  bool TakeSome(size_t most, int64_t revision, WriteBatch& batch);
   bool TakeAll(int64_t revision, WriteBatch& batch);
   // What was taken last is in the engine, or is not. One of them after each Take that returned true.
   void Written();
   void GiveBack();
+  // True if the engine's table has all changes up to `revision`.
+  bool WrittenThrough(int64_t revision) const { return AllWritten() || written_through_ >= revision; }
 
  private:
   struct Node;
@@ -100,6 +104,7 @@ class LatestRecords {
   size_t slice_ = 0;
   size_t next_ = 0;
   int64_t round_through_ = 0;
+  int64_t written_through_ = 0;
   // Those that became unwritten since it began.
   std::vector<Node*> fresh_;
   size_t fresh_bytes_ = 0;

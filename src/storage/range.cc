@@ -50,6 +50,7 @@ std::optional<View> StoreImpl::OpenView(int64_t revision, bool with_snapshot, St
     }
   }
   // What is written here, the writer would have had to write. Without room the view does without.
+  ReduceLatest();
   base::WriterLock gate(gate_);
   WriteAllLatest();
   return MakeView(revision, with_snapshot, error, counted, count);

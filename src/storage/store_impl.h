@@ -74,12 +74,15 @@ class StoreImpl {
                    absl::FunctionRef<bool(std::string_view key, const KeyVersion& version)> visit) const;
 
   // Writes the latest records that the engine does not have yet: some, if any are due, after so many changes;
-  // or all. False: there is no room for them.
+  // some; or all. False: there is no room for them.
   bool WriteDueLatest(size_t changes) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(gate_);
+  bool WriteSomeLatest() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(gate_);
   bool WriteAllLatest() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(gate_);
   bool WriteTakenLatest() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(gate_);
-  // All, when there is room.
+  // All that there are now, some at a time, so that commits and reads go on meanwhile: when there is room;
+  // or until only few are left or there is no room.
   void CompleteLatest() const ABSL_LOCKS_EXCLUDED(gate_);
+  void ReduceLatest() const ABSL_LOCKS_EXCLUDED(gate_);
 
   void Publish(const MetaState& state, const std::string* conf_state);
 

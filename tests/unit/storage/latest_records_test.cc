@@ -146,6 +146,27 @@ TEST_F(LatestRecordsTest, Take_InSlices_MarkOnlyWithTheLast) {
   EXPECT_FALSE(latest_->TakeAll(revision_, rest));
 }
 
+TEST_F(LatestRecordsTest, TakeSome_UntilAllUpToARevisionIsWritten) {
+  Put("a", "1");
+  Put("b", "2");
+  Put("c", "3");
+  const int64_t target = revision_;
+  Recorder batch;
+  ASSERT_TRUE(latest_->TakeSome(2, revision_, batch));
+  EXPECT_EQ(batch.changes, (Changes{"La=1", "Lb=2"}));
+  latest_->Written();
+  EXPECT_EQ(latest_->unwritten(), 1u);
+  EXPECT_FALSE(latest_->WrittenThrough(target));
+  Put("a", "4");  // later than the round
+  batch.Clear();
+  ASSERT_TRUE(latest_->TakeSome(2, revision_, batch));
+  EXPECT_EQ(batch.changes, (Changes{"Lc=3", "through 4"}));
+  latest_->Written();
+  EXPECT_TRUE(latest_->WrittenThrough(target));
+  EXPECT_FALSE(latest_->WrittenThrough(revision_));
+  EXPECT_FALSE(latest_->AllWritten());
+}
+
 TEST_F(LatestRecordsTest, GiveBack_TakesTheSameAgain) {
   Make({.due_changes = 2});
   Put("a", "1");
