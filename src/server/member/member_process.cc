@@ -155,11 +155,8 @@ class MemberProcess {
   const int stop_fd_;
   base::FileSystem& fs_;
   Threads threads_;
+  net::IoThreads peer_io_{1, "peer"};
   net::IoThreads client_io_{ClientThreads(), "client"};
-  // Null where there is one thread for clients: the peers share it, since two would mostly wake one another.
-  std::unique_ptr<net::IoThreads> peer_io_ = client_io_.count() > 1
-                                                 ? std::make_unique<net::IoThreads>(1, "peer")
-                                                 : nullptr;
   std::shared_ptr<const net::TlsContext> client_tls_;  // null: none of the URLs asks for it
   std::shared_ptr<const net::TlsContext> peer_tls_;
   std::unique_ptr<MemberDisk> disk_;
@@ -291,8 +288,7 @@ absl::Status MemberProcess::Start() {
   link.write_timeout = config_.raft_write_timeout;
   link.tls = peer_tls_;
   link.check_client_address = !config_.peer_tls.skip_client_san_verification;
-  peers_ = std::make_unique<PeerLink>(link, (peer_io_ ? *peer_io_ : client_io_).thread(0), fs_,
-                                      threads_.background);
+  peers_ = std::make_unique<PeerLink>(link, peer_io_.thread(0), fs_, threads_.background);
 
   KVD_LOG(kInfo, "starting kvd server", {"etcd-version", kEtcdVersion}, {"kvd-version", KvdVersion()},
           {"local-member-id", base::HexId(state->member_id)}, {"cluster-id", base::HexId(state->cluster_id)},
@@ -381,7 +377,7 @@ void MemberProcess::Stop() {
   threads_.Stop();
   door_.reset();
   metrics_door_.reset();
-  if (peer_io_ != nullptr) peer_io_->Stop();
+  peer_io_.Stop();
   client_io_.Stop();
   discovery_.reset();
   http_.reset();
