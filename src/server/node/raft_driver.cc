@@ -26,8 +26,10 @@ std::string RoundToken(uint64_t round) {
 // What arrived since the last turn.
 struct RaftDriver::Mail {
   std::mutex mutex;
-  bool scheduled = false;       // a turn is on its way
-  bool scheduled_soon = false;  // or somebody offers one when done with what he is at
+  bool scheduled = false;  // a turn is on its way
+  // Or this thread offers one when it is done with what it is at. Others do not rely on that: it may take
+  // long.
+  const base::Executor* soon_on = nullptr;
   std::vector<raft::Message> messages;
   std::vector<PendingProposal> proposals;
   std::vector<Read> reads;
@@ -84,8 +86,12 @@ void RaftDriver::Deliver(absl::FunctionRef<void(Mail&)> put, Turn turn) {
   {
     std::lock_guard<std::mutex> lock(mail_->mutex);
     put(*mail_);
-    if (mail_->scheduled || (soon && mail_->scheduled_soon)) return;
-    (soon ? mail_->scheduled_soon : mail_->scheduled) = true;
+    if (mail_->scheduled || (soon && mail_->soon_on == here)) return;
+    if (soon) {
+      mail_->soon_on = here;
+    } else {
+      mail_->scheduled = true;
+    }
   }
   if (soon) {
     here->Post([this] { DrainHere(); });
@@ -100,7 +106,7 @@ void RaftDriver::Deliver(absl::FunctionRef<void(Mail&)> put, Turn turn) {
 void RaftDriver::DrainHere() {
   {
     std::lock_guard<std::mutex> lock(mail_->mutex);
-    if (!mail_->scheduled_soon) return;
+    if (mail_->soon_on == nullptr) return;
   }
   consensus_.PostOrRun([this] { Drain(); });
 }
@@ -219,7 +225,8 @@ void RaftDriver::Drain() {
   std::optional<raft::Persisted> persisted;
   {
     std::lock_guard<std::mutex> lock(mail_->mutex);
-    mail_->scheduled = mail_->scheduled_soon = false;
+    mail_->scheduled = false;
+    mail_->soon_on = nullptr;
     messages.swap(mail_->messages);
     proposals.swap(mail_->proposals);
     reads.swap(mail_->reads);
