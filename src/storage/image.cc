@@ -94,7 +94,7 @@ class StoreImageImpl final : public StoreImage {
     for (auto it = Iterate(Table::kMeta); it->Valid(); it->Next()) {
       std::string_view key = it->key().substr(1);
       if (key == kSweptRevisionKey) {
-        swept = static_cast<int64_t>(base::LoadBigEndian64(it->value().data()));
+        DecodeRevisionMark(it->value(), &swept);
       } else if (key != kStateKey && key != kLatestThroughKey) {
         meta.emplace(key, it->value());
       }
@@ -205,8 +205,7 @@ void StoreBuilder::SetConfState(std::string_view conf_state) {
 absl::Status StoreBuilder::Finish() {
   MetaState& state = impl_->state;
   state.revision = std::max({int64_t{1}, impl_->last.main, state.compact_revision});
-  if (impl_->swept >= 0)
-    impl_->Put(Table::kMeta, kSweptRevisionKey, BigEndian(static_cast<uint64_t>(impl_->swept)));
+  if (impl_->swept >= 0) impl_->Put(Table::kMeta, kSweptRevisionKey, EncodeRevisionMark(impl_->swept));
   impl_->Put(Table::kMeta, kStateKey, EncodeState(state));
   impl_->WriteOut();
   impl_->engine.Flush();

@@ -251,9 +251,7 @@ void LatestRecords::AppendUntil(size_t end, WriteBatch& batch) {
     }
   }
   if (next_ == round_.size() || KVD_MUTANT("latest_mark_before_records")) {
-    std::string mark;
-    base::AppendBigEndian64(mark, static_cast<uint64_t>(round_through_));
-    batch.Put(TableKey(Table::kMeta, kLatestThroughKey), mark);
+    batch.Put(TableKey(Table::kMeta, kLatestThroughKey), EncodeRevisionMark(round_through_));
   }
 }
 

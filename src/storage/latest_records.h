@@ -14,8 +14,8 @@
 //     engine.TryWrite(batch) ? latest.Written() : latest.GiveBack();
 //   }
 //
-// Threads: Find, Remember and AllWritten on any. The others only by who holds the store's gate exclusively:
-// the writer, or a reader that wants the engine's table complete.
+// Threads: Find, Remember, AllWritten and unwritten on any. The others only by who holds the store's gate
+// exclusively: the writer, or a reader that wants the engine's table complete.
 #pragma once
 
 #include <atomic>

@@ -10,6 +10,18 @@ constexpr size_t kSize = 1 + 4 * 8;
 
 }  // namespace
 
+std::string EncodeRevisionMark(int64_t revision) {
+  std::string out;
+  base::AppendBigEndian64(out, static_cast<uint64_t>(revision));
+  return out;
+}
+
+bool DecodeRevisionMark(std::string_view bytes, int64_t* revision) {
+  if (bytes.size() != sizeof(uint64_t)) return false;
+  *revision = static_cast<int64_t>(base::LoadBigEndian64(bytes.data()));
+  return true;
+}
+
 std::string EncodeState(const MetaState& state) {
   std::string out;
   out.reserve(kSize);

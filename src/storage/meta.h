@@ -24,6 +24,11 @@ struct MetaState {
   int64_t compact_revision = -1;
 };
 
+// The two marks above.
+std::string EncodeRevisionMark(int64_t revision);
+// False if it is not one, and then *revision is as it was.
+bool DecodeRevisionMark(std::string_view bytes, int64_t* revision);
+
 std::string EncodeState(const MetaState& state);
 // False if it is not one, or one of a format that is not ours.
 bool DecodeState(std::string_view bytes, MetaState* state);

@@ -2,7 +2,6 @@
 #include <map>
 #include <string>
 
-#include "base/bytes.h"
 #include "base/executor.h"
 #include "base/log.h"
 #include "base/sites.h"
@@ -15,6 +14,10 @@ namespace {
 absl::Status Rot(std::string_view what) {
   return absl::DataLossError("storage: " + std::string(what) +
                              "; the database is damaged: restore this member from its peers or a backup");
+}
+
+bool DecodeHistory(const EngineIterator& at, Revision* revision, bool* tombstone, KeyValueView* kv) {
+  return DecodeRevisionKey(at.key().substr(1), revision, tombstone) && DecodeKeyValue(at.value(), kv);
 }
 
 }  // namespace
@@ -76,8 +79,7 @@ absl::Status StoreImpl::Load() {
     Revision revision;
     KeyVersion version;
     KeyValueView kv;
-    if (!DecodeRevisionKey(history->key().substr(1), &revision, &version.tombstone) ||
-        !DecodeKeyValue(history->value(), &kv)) {
+    if (!DecodeHistory(*history, &revision, &version.tombstone, &kv)) {
       return Rot("a record of the history does not decode");
     }
     if (revision.main > state.revision) return Rot("the history goes beyond the current revision");
@@ -104,9 +106,7 @@ absl::Status StoreImpl::Load() {
   writer_->state_ = state;
   sweeper_ = std::make_shared<Sweeper>(*this);
   int64_t swept = -1;
-  if (engine_->Get(TableKey(Table::kMeta, kSweptRevisionKey), &bytes) && bytes.size() == 8) {
-    swept = static_cast<int64_t>(base::LoadBigEndian64(bytes.data()));
-  }
+  if (engine_->Get(TableKey(Table::kMeta, kSweptRevisionKey), &bytes)) DecodeRevisionMark(bytes, &swept);
   if (swept < state.compact_revision) {
     KVD_PROBE("storage/interrupted compaction taken up");
     sweeper_->Request(state.compact_revision, {});
@@ -124,8 +124,7 @@ absl::Status StoreImpl::LoadLatest(int64_t current_revision) {
   std::string bytes;
   int64_t through = current_revision;
   const bool marked = engine_->Get(TableKey(Table::kMeta, kLatestThroughKey), &bytes);
-  if (marked && bytes.size() != 8) return Rot("the mark of the latest records is not one");
-  if (marked) through = static_cast<int64_t>(base::LoadBigEndian64(bytes.data()));
+  if (marked && !DecodeRevisionMark(bytes, &through)) return Rot("the mark of the latest records is not one");
   if (marked && through >= current_revision) return absl::OkStatus();
 
   std::map<std::string, std::string> latest;  // an empty record: deleted
@@ -137,8 +136,7 @@ absl::Status StoreImpl::LoadLatest(int64_t current_revision) {
     Revision revision;
     bool tombstone;
     KeyValueView kv;
-    if (!DecodeRevisionKey(history->key().substr(1), &revision, &tombstone) ||
-        !DecodeKeyValue(history->value(), &kv)) {
+    if (!DecodeHistory(*history, &revision, &tombstone, &kv)) {
       return Rot("a record of the history does not decode");
     }
     std::string& record = latest[TableKey(Table::kLatest, kv.key)];
@@ -153,9 +151,7 @@ absl::Status StoreImpl::LoadLatest(int64_t current_revision) {
       latest_batch_->Put(key, record);
     }
   }
-  std::string mark;
-  base::AppendBigEndian64(mark, static_cast<uint64_t>(current_revision));
-  latest_batch_->Put(TableKey(Table::kMeta, kLatestThroughKey), mark);
+  latest_batch_->Put(TableKey(Table::kMeta, kLatestThroughKey), EncodeRevisionMark(current_revision));
   engine_->Write(*latest_batch_);
   latest_batch_->Clear();
   return absl::OkStatus();

@@ -28,7 +28,7 @@ enum class Table : char {
   kAuth = 'E',
   kAuthRoles = 'F',
   kAuthUsers = 'G',
-  kLatest = 'L',    // user key -> its latest record, if it lives
+  kLatest = 'L',    // user key -> its latest record, if it lives; see kLatestThroughKey
   kMeta = 'M',      // see meta.h
   kRevision = 'R',  // revision -> record: the history
   kLease = 'T',

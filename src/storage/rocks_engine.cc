@@ -223,12 +223,7 @@ class RocksEngine final : public Engine {
     return std::make_unique<RocksSnapshot>(db_.get());
   }
   void Flush() override {
-    for (;;) {
-      rocksdb::Status status = db_->Flush(flush_);
-      if (status.ok() && AwaitFlushed()) return;
-      if (!status.ok() && !IsFull(status)) FailStop("flush", status);
-      disk_->WaitForRoom();
-    }
+    while (!TryFlush()) disk_->WaitForRoom();
   }
   bool TryFlush() override {
     rocksdb::Status status = db_->Flush(flush_);

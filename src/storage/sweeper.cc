@@ -3,7 +3,6 @@
 #include <iterator>
 #include <utility>
 
-#include "base/bytes.h"
 #include "base/log.h"
 #include "base/sites.h"
 #include "storage/store_impl.h"
@@ -111,10 +110,8 @@ void Sweeper::EndPass() {
       if (auto self = weak.lock()) self->Request(revision, {});
     });
   } else {
-    std::string swept;
-    base::AppendBigEndian64(swept, static_cast<uint64_t>(revision_));
     std::unique_ptr<WriteBatch> batch = store_.engine_->NewBatch();
-    batch->Put(TableKey(Table::kMeta, kSweptRevisionKey), swept);
+    batch->Put(TableKey(Table::kMeta, kSweptRevisionKey), EncodeRevisionMark(revision_));
     store_.engine_->Write(*batch);
   }
   auto took = store_.background_.clock().Monotonic() - started_;
