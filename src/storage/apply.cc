@@ -48,7 +48,16 @@ StoreError Writer::CheckLease(int64_t lease) const {
 void Writer::Append(Event event, const KeyVersion& version, bool was_live, std::string_view record) {
   key_buffer_.assign(1, static_cast<char>(Table::kRevision));
   AppendRevisionKey(key_buffer_, version.revision(), version.tombstone);
-  batch_->Put(key_buffer_, record);
+  if (version.large) {
+    reference_.clear();
+    KeyValueView kv;
+    DecodeKeyValue(record, &kv);
+    AppendReference(reference_, kv, version.mod_sub, record.size());
+    batch_->Put(LargeTableKey(version.revision()), record);
+    batch_->Put(key_buffer_, reference_);
+  } else {
+    batch_->Put(key_buffer_, record);
+  }
   {
     base::WriterLock lock(store_.index_mu_);
     store_.index_.Append(event.key, version);
@@ -83,6 +92,7 @@ StoreError Writer::Put(const PutArgs& args, std::string* prev_kv) {
   version.create_main = old ? old->create_main : version.mod_main;
   version.version = old ? old->version + 1 : 1;
   version.leased = lease != 0;
+  version.large = value.size() >= store_.options_.large_value_bytes || KVD_BUGGIFY("storage/large record");
 
   std::string record;
   record.reserve(args.key.size() + value.size() + 48);
@@ -102,6 +112,7 @@ StoreError Writer::Put(const PutArgs& args, std::string* prev_kv) {
   event.create_revision = version.create_main;
   event.version = version.version;
   event.lease = lease;
+  event.large = version.large;
   event.has_previous = old && old->mod_main != version.mod_main;
   if (lease != 0) store_.has_leased_keys_.store(true, std::memory_order_relaxed);
   if (binder_ != nullptr) {

@@ -27,6 +27,8 @@ struct Event {
   // True if a previous version lived until this change: its record is Store::GetAt(key, revision.main - 1).
   // Known only for events given to a StoreObserver; history says so by create_revision.
   bool has_previous = false;
+  // True if the store keeps its record among the large ones. Known only to the store's own writer.
+  bool large = false;
 
   bool is_create() const { return type == Type::kPut && create_revision == revision.main; }
 };

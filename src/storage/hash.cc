@@ -65,14 +65,16 @@ HashResult Store::HashKv(int64_t revision) const {
     if (at.main <= view->compact && tombstone) {
       if (any_live || at.main < view->compact) continue;
     } else if (at.main <= view->compact) {
-      KeyValueView kv;
-      KVD_CHECK(DecodeKeyValue(it->value(), &kv), "a stored record does not decode");
+      StoredRecord record;
+      KVD_CHECK(DecodeStored(it->value(), &record), "a stored record does not decode");
       base::ReaderLock lock(impl->index_mu_);
-      const KeyVersion* kept = impl->index_.Find(kv.key, keep_at);
+      const KeyVersion* kept = impl->index_.Find(record.kv.key, keep_at);
       if (kept == nullptr || kept->revision() != at) continue;
     }
     crc = base::Crc32c(crc, key);
-    crc = base::Crc32c(crc, it->value());
+    bool found = UseRecord(*impl->engine_, it->value(), view->snapshot.get(),
+                           [&crc](std::string_view record) { crc = base::Crc32c(crc, record); });
+    KVD_CHECK(found, "the history refers to a large record that the engine does not have");
   }
   result.hash = crc;
   return result;

@@ -52,22 +52,17 @@ class Budget {
   size_t scanned_ = 0, events_ = 0, bytes_ = 0;
 };
 
-// The versions of one key in [from, to]; null error: not compacted.
-struct KeyHistory {
-  std::vector<KeyVersion> versions;
-  std::unique_ptr<EngineSnapshot> snapshot;
-};
-
 }  // namespace
 
 EventHistory Store::Events(const base::KeyInterval& interval, const EventQuery& query) const {
   std::shared_ptr<StoreImpl> impl = Impl();
   EventHistory history;
-  KeyHistory of_key;
+  std::vector<KeyVersion> of_key;
+  std::unique_ptr<EngineSnapshot> snapshot;
   std::unique_ptr<EngineIterator> it;
   int64_t to;
   {
-    // Compaction, index and engine as of one moment; what a later sweep drops, the snapshots still hold.
+    // Compaction, index and engine as of one moment; what a later sweep drops, the snapshot still holds.
     base::ReaderLock gate(impl->gate_);
     int64_t current = impl->revision_.load(std::memory_order_acquire);
     to = query.to_revision > 0 && query.to_revision < current ? query.to_revision : current;
@@ -78,16 +73,16 @@ EventHistory Store::Events(const base::KeyInterval& interval, const EventQuery& 
     }
     history.next_revision = std::max(query.from_revision, to + 1);
     if (query.from_revision > to || interval.empty()) return history;
+    snapshot = impl->engine_->TakeSnapshot();
     if (interval.is_single()) {
       base::ReaderLock lock(impl->index_mu_);
       for (const KeyVersion& v : impl->index_.Versions(interval.start())) {
-        if (v.mod_main >= query.from_revision && v.mod_main <= to) of_key.versions.push_back(v);
+        if (v.mod_main >= query.from_revision && v.mod_main <= to) of_key.push_back(v);
       }
-      of_key.snapshot = impl->engine_->TakeSnapshot();
     } else {
       it = impl->engine_->NewIterator({.lower = RevisionTableKey({query.from_revision, 0}, false),
                                        .upper = RevisionTableKey({to + 1, 0}, false),
-                                       .snapshot = nullptr,
+                                       .snapshot = snapshot.get(),
                                        .keep_cached = true});
     }
   }
@@ -102,14 +97,14 @@ EventHistory Store::Events(const base::KeyInterval& interval, const EventQuery& 
     last_main = main;
     return false;
   };
-  for (const KeyVersion& v : of_key.versions) {
+  for (const KeyVersion& v : of_key) {
     if (ends_before(v.mod_main)) return history;
     bool found = impl->engine_->Get(
-        RevisionTableKey(v.revision(), v.tombstone),
+        RecordTableKey(v),
         [&](std::string_view record) {
           history.events.push_back(MakeEvent(v.revision(), v.tombstone, record));
         },
-        of_key.snapshot.get());
+        snapshot.get());
     KVD_CHECK(found, "the index names a revision that the engine does not have");
     budget.Scanned();
     budget.Took(history.events.back().kv.size());
@@ -121,11 +116,14 @@ EventHistory Store::Events(const base::KeyInterval& interval, const EventQuery& 
               "a stored revision does not decode");
     if (ends_before(revision.main)) return history;
     budget.Scanned();
-    KeyValueView kv;
-    KVD_CHECK(DecodeKeyValue(it->value(), &kv), "a stored record does not decode");
-    if (!interval.Contains(kv.key)) continue;
-    history.events.push_back(MakeEvent(revision, tombstone, it->value()));
-    budget.Took(it->value().size());
+    StoredRecord stored;
+    KVD_CHECK(DecodeStored(it->value(), &stored), "a stored record does not decode");
+    if (!interval.Contains(stored.kv.key)) continue;
+    bool found = UseRecord(*impl->engine_, it->value(), snapshot.get(), [&](std::string_view record) {
+      history.events.push_back(MakeEvent(revision, tombstone, record));
+    });
+    KVD_CHECK(found, "the history refers to a large record that the engine does not have");
+    budget.Took(stored.record_size);
   }
   return history;
 }

@@ -5,6 +5,7 @@
 #include "base/bytes.h"
 #include "base/check.h"
 #include "base/mutant.h"
+#include "base/sites.h"
 #include "storage/store_impl.h"
 
 namespace kvd::storage {
@@ -73,7 +74,16 @@ class StoreImageImpl final : public StoreImage {
         }
       } else {
         auto it = Iterate(bucket.table);
-        for (; go_on && it->Valid(); it->Next()) give(it->key().substr(1), it->value());
+        for (; go_on && it->Valid(); it->Next()) {
+          std::string_view key = it->key().substr(1);
+          if (bucket.table != Table::kRevision) {
+            give(key, it->value());
+            continue;
+          }
+          bool found = UseRecord(engine_, it->value(), snapshot_.get(),
+                                 [&](std::string_view record) { give(key, record); });
+          KVD_CHECK(found, "the history refers to a large record that the engine does not have");
+        }
       }
       if (!any) go_on = visit(bucket.name, {}, {});
       if (!go_on) return;
@@ -144,6 +154,13 @@ struct StoreBuilder::Impl {
     }
     if (revision <= last) return absl::DataLossError("snapshot: the bucket \"key\" is not in order");
     last = revision;
+    std::string reference;
+    const bool large = kv.value.size() >= kLargeValueBytes || KVD_BUGGIFY("storage/large record in an image");
+    if (large && !tombstone && kv.mod_revision == revision.main) {
+      AppendReference(reference, kv, revision.sub, record.size());
+      Put(Table::kLarge, key, record);
+      record = reference;
+    }
     Put(Table::kRevision, key, record);
     if (tombstone) {
       batch->Delete(TableKey(Table::kLatest, kv.key));

@@ -547,7 +547,7 @@ void SweepEntry(Entry* entry, int64_t compact_revision, absl::Span<const int64_t
     if (pin != pins.end() && *pin < v[i + 1].mod_main) {
       v[kept++] = v[i];
     } else {
-      dead->push_back({v[i].revision(), v[i].tombstone});
+      dead->push_back({v[i].revision(), v[i].tombstone, v[i].large});
     }
   }
   if (kept > 0) *kept_for_pins = true;
@@ -555,7 +555,7 @@ void SweepEntry(Entry* entry, int64_t compact_revision, absl::Span<const int64_t
   // see it.
   const int64_t hidden = compact_revision + (KVD_MUTANT("compaction_takes_last_delete") ? 1 : 0);
   if (v[base].tombstone && v[base].mod_main < hidden && kept == 0) {
-    dead->push_back({v[base].revision(), true});
+    dead->push_back({v[base].revision(), /*tombstone=*/true, /*large=*/false});
     ++base;
   }
   if (kept == base) return;

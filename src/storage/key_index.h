@@ -29,6 +29,7 @@ struct KeyVersion {
   uint32_t mod_sub = 0;
   bool tombstone = false;
   bool leased = false;
+  bool large = false;  // its record is among the large ones (stored_record.h)
 
   Revision revision() const { return {mod_main, mod_sub}; }
 };
@@ -37,6 +38,7 @@ struct KeyVersion {
 struct DeadVersion {
   Revision revision;
   bool tombstone = false;
+  bool large = false;
 };
 
 class KeyIndex {

@@ -11,6 +11,7 @@
 #include "base/sites.h"
 #include "storage/engine.h"
 #include "storage/meta.h"
+#include "storage/stored_record.h"
 
 namespace kvd::storage {
 namespace {
@@ -28,10 +29,11 @@ constexpr size_t kSlicePerChange = 2;
 struct LatestRecords::Node {
   std::string_view key;  // in `record`
   base::SharedBytes record;
-  int64_t mod_revision = 0;
+  Revision revision;
   size_t hash = 0;
   size_t place = 0;  // in its shard's ring
   bool deleted = false;
+  bool large = false;      // what is written is a reference
   bool unwritten = false;  // then it is in round_ or in fresh_, once
   bool used = false;       // since the hand of the ring passed
 
@@ -107,7 +109,7 @@ LatestRecords::Found LatestRecords::Find(std::string_view key) const {
   node.used = true;
   found.answer = node.deleted ? Answer::kDeleted : Answer::kLives;
   found.record = node.record;
-  found.mod_revision = node.mod_revision;
+  found.mod_revision = node.revision.main;
   return found;
 }
 
@@ -118,7 +120,7 @@ void LatestRecords::Remember(const Found& unknown, std::string_view record) {
   KeyValueView kv;
   KVD_CHECK(DecodeKeyValue(node->record.view(), &kv), "a stored record does not decode");
   node->key = kv.key;
-  node->mod_revision = kv.mod_revision;
+  node->revision = {kv.mod_revision, 0};
   node->hash = unknown.hash;
   Shard& shard = ShardOf(unknown.hash);
   base::MutexLock lock(shard.mu);
@@ -168,7 +170,8 @@ void LatestRecords::EnterOne(const Event& event) {
     node->key = event.key;
     shard.bytes += node->cost();
   }
-  node->mod_revision = event.revision.main;
+  node->revision = event.revision;
+  node->large = event.large;
   node->deleted = event.type == Event::Type::kDelete;
   if (!node->unwritten) {
     node->unwritten = true;
@@ -246,6 +249,12 @@ void LatestRecords::AppendUntil(size_t end, WriteBatch& batch) {
     key_buffer_.append(node.key);
     if (node.deleted) {
       batch.Delete(key_buffer_);
+    } else if (node.large) {
+      KeyValueView kv;
+      DecodeKeyValue(node.record.view(), &kv);
+      reference_buffer_.clear();
+      AppendReference(reference_buffer_, kv, node.revision.sub, node.record.size());
+      batch.Put(key_buffer_, reference_buffer_);
     } else {
       batch.Put(key_buffer_, node.record.view());
     }

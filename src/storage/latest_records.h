@@ -110,6 +110,7 @@ class LatestRecords {
   size_t fresh_bytes_ = 0;
   size_t fresh_changes_ = 0;
   std::string key_buffer_;
+  std::string reference_buffer_;
 };
 
 }  // namespace kvd::storage

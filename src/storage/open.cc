@@ -16,8 +16,8 @@ absl::Status Rot(std::string_view what) {
                              "; the database is damaged: restore this member from its peers or a backup");
 }
 
-bool DecodeHistory(const EngineIterator& at, Revision* revision, bool* tombstone, KeyValueView* kv) {
-  return DecodeRevisionKey(at.key().substr(1), revision, tombstone) && DecodeKeyValue(at.value(), kv);
+bool DecodeHistory(const EngineIterator& at, Revision* revision, bool* tombstone, StoredRecord* record) {
+  return DecodeRevisionKey(at.key().substr(1), revision, tombstone) && DecodeStored(at.value(), record);
 }
 
 }  // namespace
@@ -62,12 +62,13 @@ absl::Status StoreImpl::Load() {
                                       .snapshot = nullptr,
                                       .keep_cached = false});
   for (; latest->Valid(); latest->Next()) {
-    KeyValueView kv;
-    if (!DecodeKeyValue(latest->value(), &kv)) return Rot("a latest record does not decode");
-    index_.LoadLatest(latest->key().substr(1), {.mod_main = kv.mod_revision,
-                                                .create_main = kv.create_revision,
-                                                .version = kv.version,
-                                                .leased = kv.lease != 0});
+    StoredRecord record;
+    if (!DecodeStored(latest->value(), &record)) return Rot("a latest record does not decode");
+    index_.LoadLatest(latest->key().substr(1), {.mod_main = record.kv.mod_revision,
+                                                .create_main = record.kv.create_revision,
+                                                .version = record.kv.version,
+                                                .leased = record.kv.lease != 0,
+                                                .large = record.large});
     ++live;
   }
   latest.reset();
@@ -78,16 +79,18 @@ absl::Status StoreImpl::Load() {
   for (; history->Valid(); history->Next()) {
     Revision revision;
     KeyVersion version;
-    KeyValueView kv;
-    if (!DecodeHistory(*history, &revision, &version.tombstone, &kv)) {
+    StoredRecord record;
+    if (!DecodeHistory(*history, &revision, &version.tombstone, &record)) {
       return Rot("a record of the history does not decode");
     }
+    const KeyValueView& kv = record.kv;
     if (revision.main > state.revision) return Rot("the history goes beyond the current revision");
     version.mod_main = revision.main;
     version.mod_sub = static_cast<uint32_t>(revision.sub);
     version.create_main = version.tombstone ? 0 : kv.create_revision;
     version.version = version.tombstone ? 0 : kv.version;
     version.leased = kv.lease != 0;
+    version.large = record.large;
     leased |= version.leased;
     index_.LoadVersion(kv.key, version);
   }
@@ -127,7 +130,7 @@ absl::Status StoreImpl::LoadLatest(int64_t current_revision) {
   if (marked && !DecodeRevisionMark(bytes, &through)) return Rot("the mark of the latest records is not one");
   if (marked && through >= current_revision) return absl::OkStatus();
 
-  std::map<std::string, std::string> latest;  // an empty record: deleted
+  std::map<std::string, std::string> latest;  // as stored; empty: deleted
   auto history = engine_->NewIterator({.lower = RevisionTableKey({through + 1, 0}, false),
                                        .upper = TableEnd(Table::kRevision),
                                        .snapshot = nullptr,
@@ -135,12 +138,11 @@ absl::Status StoreImpl::LoadLatest(int64_t current_revision) {
   for (; history->Valid(); history->Next()) {
     Revision revision;
     bool tombstone;
-    KeyValueView kv;
-    if (!DecodeHistory(*history, &revision, &tombstone, &kv)) {
+    StoredRecord record;
+    if (!DecodeHistory(*history, &revision, &tombstone, &record)) {
       return Rot("a record of the history does not decode");
     }
-    std::string& record = latest[TableKey(Table::kLatest, kv.key)];
-    record.assign(tombstone ? std::string_view() : history->value());
+    latest[TableKey(Table::kLatest, record.kv.key)].assign(tombstone ? std::string_view() : history->value());
   }
   history.reset();
   if (!latest.empty()) KVD_PROBE("storage/latest records made up from the history");

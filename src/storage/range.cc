@@ -111,7 +111,7 @@ void StoreImpl::Fetch(const View& view, const KeyVersion& version,
     use(it->kv.view());
     return;
   }
-  bool found = engine_->Get(RevisionTableKey(version.revision(), false), use);
+  bool found = engine_->Get(RecordTableKey(version), use);
   KVD_CHECK(found, "the index names a revision that the engine does not have");
 }
 
@@ -310,7 +310,7 @@ size_t RangeReader::NextLatest(size_t max_keys, size_t max_bytes, std::string* o
   size_t given = 0, stop = out->size() + max_bytes;
   while (left_ > 0 && given < max_keys && out->size() < stop) {
     KVD_CHECK(latest_->Valid(), "the index counts more keys than the engine has");
-    base::AppendBytesField(*out, kKvsField, latest_->value());
+    EmitStored(latest_->value(), out);
     latest_->Next();
     ++given;
     --left_;
@@ -351,6 +351,13 @@ size_t RangeReader::NextRefs(size_t max_keys, size_t max_bytes, std::string* out
   return given;
 }
 
+// The view's pin keeps what it refers to.
+void RangeReader::EmitStored(std::string_view stored, std::string* out) {
+  bool found = UseRecord(*store_.engine_, stored, nullptr,
+                         [out](std::string_view record) { base::AppendBytesField(*out, kKvsField, record); });
+  KVD_CHECK(found, "a latest record refers to a large one that the engine does not have");
+}
+
 void RangeReader::Emit(const Ref& ref, std::string* out) {
   if (!ref.record.empty()) {
     if (!args_.keys_only) {
@@ -384,9 +391,9 @@ void RangeReader::EmitRecord(const Ref& ref, std::string* out) {
     for (int i = 0; i < kSteps && latest_->Valid() && latest_->key() < wanted; ++i) latest_->Next();
     if (latest_->Valid() && latest_->key() < wanted) latest_->Seek(wanted);
     if (latest_->Valid() && latest_->key() == wanted) {
-      KeyValueView kv;
-      DecodeKeyValue(latest_->value(), &kv);
-      if (kv.mod_revision == ref.version.mod_main) {
+      StoredRecord stored;
+      DecodeStored(latest_->value(), &stored);
+      if (!stored.large && stored.kv.mod_revision == ref.version.mod_main) {
         base::AppendBytesField(*out, kKvsField, latest_->value());
         return;
       }
@@ -428,13 +435,15 @@ bool GetLatest(const StoreImpl& store, const RangeArgs& args, OpResult* result) 
     base::AppendBytesField(result->body, kKvsField, found.record.view());
   } else {
     bool current = false;
-    store.engine_->Get(TableKey(Table::kLatest, args.key), [&](std::string_view record) {
-      KeyValueView kv;
-      KVD_CHECK(DecodeKeyValue(record, &kv), "a stored record does not decode");
-      if (kv.mod_revision > revision) return;
-      current = true;
-      base::AppendBytesField(result->body, kKvsField, record);
-      store.latest_.Remember(found, record);
+    store.engine_->Get(TableKey(Table::kLatest, args.key), [&](std::string_view stored) {
+      StoredRecord latest;
+      KVD_CHECK(DecodeStored(stored, &latest), "a stored record does not decode");
+      if (latest.kv.mod_revision > revision) return;
+      // Nothing is pinned: a large record that has been overwritten may be gone.
+      current = UseRecord(*store.engine_, stored, nullptr, [&](std::string_view record) {
+        base::AppendBytesField(result->body, kKvsField, record);
+        store.latest_.Remember(found, record);
+      });
     });
     if (!current) return false;
   }

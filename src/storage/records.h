@@ -28,10 +28,11 @@ enum class Table : char {
   kAuth = 'E',
   kAuthRoles = 'F',
   kAuthUsers = 'G',
-  kLatest = 'L',    // user key -> its latest record, if it lives; see kLatestThroughKey
+  kLatest = 'L',    // user key -> its latest record, if it lives; see stored_record.h, kLatestThroughKey
   kMeta = 'M',      // see meta.h
-  kRevision = 'R',  // revision -> record: the history
+  kRevision = 'R',  // revision -> record: the history; see stored_record.h
   kLease = 'T',
+  kLarge = 'V',  // revision -> record, of the large ones
 };
 
 // The parts of a mvccpb.KeyValue. Views into whatever was decoded.

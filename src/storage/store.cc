@@ -82,9 +82,9 @@ void Store::ForEachLeasedKey(absl::FunctionRef<void(std::string_view key, int64_
   if (!impl->has_leased_keys_) return;
   impl->CompleteLatest();
   ForEachInTable(Table::kLatest, [&visit](std::string_view key, std::string_view record) {
-    KeyValueView kv;
-    KVD_CHECK(DecodeKeyValue(record, &kv), "a stored record does not decode");
-    if (kv.lease != 0) visit(key, kv.lease);
+    StoredRecord stored;
+    KVD_CHECK(DecodeStored(record, &stored), "a stored record does not decode");
+    if (stored.kv.lease != 0) visit(key, stored.kv.lease);
   });
 }
 

@@ -34,6 +34,7 @@
 #include "storage/latest_records.h"
 #include "storage/records.h"
 #include "storage/requests.h"
+#include "storage/stored_record.h"
 
 namespace etcdserverpb {
 class TxnRequest;
@@ -54,6 +55,8 @@ struct StoreOptions {
   // A reader that has given out more than this lives from slice to slice: between them it keeps no iterator,
   // which would hold memtables, and it leaves the cache to others.
   uint64_t long_read_bytes = uint64_t{8} << 20;
+  // A record with a value of this size or more stands in a table of its own (stored_record.h).
+  size_t large_value_bytes = kLargeValueBytes;
   LatestRecords::Options latest = {};
 };
 

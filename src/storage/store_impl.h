@@ -20,11 +20,18 @@
 #include "storage/meta.h"
 #include "storage/pins.h"
 #include "storage/store.h"
+#include "storage/stored_record.h"
 
 namespace kvd::storage {
 
 class Sweeper;
 class Writer;
+
+// Where the whole record of a version is.
+inline std::string RecordTableKey(const KeyVersion& version) {
+  return version.large ? LargeTableKey(version.revision())
+                       : RevisionTableKey(version.revision(), version.tombstone);
+}
 
 // The state that one read stands on.
 struct View {
@@ -161,6 +168,7 @@ class RangeReader final : public RangeCursor {
   bool NextIndexRef();
   void Emit(const Ref& ref, std::string* out);
   void EmitRecord(const Ref& ref, std::string* out);
+  void EmitStored(std::string_view stored, std::string* out);
   size_t NextLatest(size_t max_keys, size_t max_bytes, std::string* out);
   size_t NextRefs(size_t max_keys, size_t max_bytes, std::string* out);
 
@@ -226,6 +234,7 @@ class Writer {
   bool compacted_ = false;
   std::vector<absl::AnyInvocable<void()>> on_swept_;
   std::string key_buffer_;
+  std::string reference_;
 };
 
 // A key-value pair as RangeResponse.kvs or DeleteRangeResponse.prev_kvs.

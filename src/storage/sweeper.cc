@@ -95,7 +95,10 @@ bool Sweeper::SweepSlice() {
   }
   if (!dead.empty()) {
     std::unique_ptr<WriteBatch> batch = store_.engine_->NewBatch();
-    for (const DeadVersion& v : dead) batch->Delete(RevisionTableKey(v.revision, v.tombstone));
+    for (const DeadVersion& v : dead) {
+      batch->Delete(RevisionTableKey(v.revision, v.tombstone));
+      if (v.large) batch->Delete(LargeTableKey(v.revision));
+    }
     store_.engine_->Write(*batch);
     dropped_ += dead.size();
   }

@@ -80,6 +80,8 @@ constexpr std::string_view kNames[] = {
     "raft/vote refused because somebody leads",
     "storage/flush",
     "storage/interrupted compaction taken up",
+    "storage/large record",
+    "storage/large record in an image",
     "storage/latest due",
     "storage/latest records made up from the history",
     "storage/sweep one key",

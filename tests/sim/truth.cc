@@ -1,6 +1,7 @@
 #include "truth.h"
 
 #include <algorithm>
+#include <map>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -9,6 +10,7 @@
 #include "server/lease/lease_record.h"
 #include "storage/meta.h"
 #include "storage/records.h"
+#include "storage/stored_record.h"
 
 namespace kvd::sim {
 
@@ -44,7 +46,7 @@ class WatchedEngine final : public storage::Engine {
     static bool Matters(std::string_view key) {
       return !key.empty() &&
              (key[0] == static_cast<char>(Table::kRevision) || key[0] == static_cast<char>(Table::kMeta) ||
-              key[0] == static_cast<char>(Table::kLease));
+              key[0] == static_cast<char>(Table::kLarge) || key[0] == static_cast<char>(Table::kLease));
     }
     std::unique_ptr<storage::WriteBatch> inner_;
   };
@@ -86,9 +88,16 @@ std::unique_ptr<storage::Engine> Truth::Watch(size_t member, std::unique_ptr<sto
 }
 
 void Truth::OnWrite(size_t member, const Batch& batch) {
+  std::map<std::string_view, std::string_view> large;  // by revision
+  for (const auto& [key, value] : batch.puts) {
+    if (key[0] == static_cast<char>(Table::kLarge)) large.emplace(std::string_view(key).substr(1), value);
+  }
   for (const auto& [key, value] : batch.puts) {
     std::string_view rest = std::string_view(key).substr(1);
-    if (key[0] == static_cast<char>(Table::kRevision)) OnRevision(member, rest, value);
+    if (key[0] == static_cast<char>(Table::kRevision)) {
+      const bool is_whole = !storage::IsReference(value);
+      OnRevision(member, rest, is_whole ? value : std::string(large[rest]));
+    }
     if (key[0] == static_cast<char>(Table::kMeta) && rest == storage::kStateKey) OnState(member, value);
   }
   for (const std::string& key : batch.deletes) {

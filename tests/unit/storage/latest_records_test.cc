@@ -9,6 +9,7 @@
 #include "base/bytes.h"
 #include "storage/engine.h"
 #include "storage/meta.h"
+#include "storage/stored_record.h"
 
 namespace kvd::storage {
 namespace {
@@ -41,9 +42,13 @@ class Recorder final : public WriteBatch {
       changes.push_back("through " + std::to_string(base::LoadBigEndian64(value.data())));
       return;
     }
-    KeyValueView kv;
-    EXPECT_TRUE(DecodeKeyValue(value, &kv));
-    changes.push_back(std::string(key) + "=" + std::string(kv.value));
+    StoredRecord record;
+    EXPECT_TRUE(DecodeStored(value, &record));
+    changes.push_back(std::string(key) + "=" +
+                      (record.large ? std::to_string(record.record_size) + " bytes at " +
+                                          std::to_string(record.revision().main) + "." +
+                                          std::to_string(record.revision().sub)
+                                    : std::string(record.kv.value)));
   }
   void Delete(std::string_view key) override { changes.push_back("-" + std::string(key)); }
   void Clear() override { changes.clear(); }
@@ -197,6 +202,18 @@ TEST_F(LatestRecordsTest, Remember_UnlessThereWasAChange) {
   latest_->Written();
   latest_->Remember(unknown, MakeEvent("b", 1, "stale").kv.view());
   EXPECT_EQ(Value("b"), "?");
+}
+
+TEST_F(LatestRecordsTest, Large_IsWrittenAsAReference_ReadWhole) {
+  Event event = MakeEvent("a", ++revision_, "a large value");
+  event.revision.sub = 7;
+  event.large = true;
+  Enter(event);
+  EXPECT_EQ(Value("a"), "a large value");
+  Recorder batch;
+  ASSERT_TRUE(latest_->TakeAll(revision_, batch));
+  EXPECT_EQ(batch.changes.front(),
+            "La=" + std::to_string(event.kv.size()) + " bytes at " + std::to_string(revision_) + ".7");
 }
 
 TEST_F(LatestRecordsTest, Capacity_WrittenOnesGo_UnwrittenAndUsedOnesStay) {

@@ -225,7 +225,10 @@ class Metamorphic : public ::testing::TestWithParam<std::tuple<EngineKind, uint6
     latest.due_changes = seed % 5 == 0 ? 1'000'000 : 1 + seed % 70;
     latest.capacity_bytes = (seed % 3) * 30'000;
     auto opened = Store::Open(home_.Open(), *background_,
-                              {.sweep_batch_revisions = 20, .long_read_bytes = 40, .latest = latest});
+                              {.sweep_batch_revisions = 20,
+                               .long_read_bytes = 40,
+                               .large_value_bytes = seed % 4 == 0 ? kLargeValueBytes : seed % 16,
+                               .latest = latest});
     ASSERT_TRUE(opened.ok()) << opened.status();
     store_ = *std::move(opened);
     attachments_.of.clear();

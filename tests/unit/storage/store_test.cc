@@ -50,13 +50,14 @@ class Leases final : public LeaseBinder {
   std::string log;
 };
 
-class StoreTest : public ::testing::Test {
+// The parameter: from which size on values are large. What is large shows nowhere.
+class StoreTest : public ::testing::TestWithParam<size_t> {
  protected:
   void SetUp() override { Open(); }
   void TearDown() override { store_.reset(); }
 
   void Open() {
-    auto store = Store::Open(home_.Open(), *background_);
+    auto store = Store::Open(home_.Open(), *background_, {.large_value_bytes = GetParam()});
     ASSERT_TRUE(store.ok()) << store.status();
     store_ = *std::move(store);
     store_->SetObserver(&recorder_);
@@ -118,7 +119,7 @@ class StoreTest : public ::testing::Test {
   uint64_t index_ = 0;
 };
 
-TEST_F(StoreTest, NewStore_IsAtRevisionOne_NeverCompacted) {
+TEST_P(StoreTest, NewStore_IsAtRevisionOne_NeverCompacted) {
   EXPECT_EQ(store_->current_revision(), 1);
   EXPECT_EQ(store_->compact_revision(), -1);
   EXPECT_EQ(store_->applied().index, 0u);
@@ -128,7 +129,7 @@ TEST_F(StoreTest, NewStore_IsAtRevisionOne_NeverCompacted) {
   EXPECT_EQ(Compact(2), StoreError::kFutureRevision);
 }
 
-TEST_F(StoreTest, PutAndDelete_CountRevisionsAndVersionsAsEtcd) {
+TEST_P(StoreTest, PutAndDelete_CountRevisionsAndVersionsAsEtcd) {
   EXPECT_EQ(Put("a", "1").revision, 2);
   EXPECT_EQ(Put("a", "2").revision, 3);
   EXPECT_EQ(Delete("x").revision, 3);
@@ -144,7 +145,7 @@ TEST_F(StoreTest, PutAndDelete_CountRevisionsAndVersionsAsEtcd) {
             "[2..2] +a=1@2/2/1.0\n[3..3] +a=2@2/3/2.0p\n[4..4] -a=@0/4/0.0p\n[5..5] +a=3@5/5/1.0\n");
 }
 
-TEST_F(StoreTest, Batch_IsSeenByItsOwnOperations_ByReadersOnlyOnceCommitted) {
+TEST_P(StoreTest, Batch_IsSeenByItsOwnOperations_ByReadersOnlyOnceCommitted) {
   Put("a", "1");
   ApplyBatch batch = store_->BeginApply();
   EXPECT_EQ(batch.Put({.key = "b", .value = "1"}).revision, 3);
@@ -168,7 +169,7 @@ TEST_F(StoreTest, Batch_IsSeenByItsOwnOperations_ByReadersOnlyOnceCommitted) {
   EXPECT_EQ(store_->applied().index, index_);
 }
 
-TEST_F(StoreTest, Put_IgnoreAndPrevKv) {
+TEST_P(StoreTest, Put_IgnoreAndPrevKv) {
   ApplyBatch batch = store_->BeginApply();
   EXPECT_EQ(batch.Put({.key = "a", .value = "", .ignore_value = true}).error, StoreError::kKeyNotFound);
   EXPECT_EQ(batch.Put({.key = "a", .value = "1", .lease = 100}).error, StoreError::kLeaseNotFound);
@@ -185,7 +186,7 @@ TEST_F(StoreTest, Put_IgnoreAndPrevKv) {
   EXPECT_EQ(leases_.log, "+a7+a7+a8-a");
 }
 
-TEST_F(StoreTest, Range_SortsFiltersAndLimitsAsEtcd) {
+TEST_P(StoreTest, Range_SortsFiltersAndLimitsAsEtcd) {
   Put("a", "3");
   Put("b", "1");
   Put("c", "2");
@@ -222,7 +223,7 @@ TEST_F(StoreTest, Range_SortsFiltersAndLimitsAsEtcd) {
   EXPECT_EQ(Range({.key = "a", .range_end = "z", .revision = 3}), "a=3@2/2/1 b=1@3/3/1 #2");
 }
 
-TEST_F(StoreTest, KeysOnly_SortedByValue_KeepsTheLease) {
+TEST_P(StoreTest, KeysOnly_SortedByValue_KeepsTheLease) {
   Put("a", "2", 9);
   Put("b", "1");
   EXPECT_EQ(Range({.key = "a", .range_end = "z", .keys_only = true}), "a=@2/2/1 b=@3/3/1 #2");
@@ -243,7 +244,7 @@ pb::Compare* AddCompare(pb::TxnRequest& t, const std::string& key, pb::Compare::
   return c;
 }
 
-TEST_F(StoreTest, Txn_ComparesOnThePreviousState_WritesOneRevision) {
+TEST_P(StoreTest, Txn_ComparesOnThePreviousState_WritesOneRevision) {
   Put("a", "1");
   pb::TxnRequest t;
   AddCompare(t, "a", pb::Compare::VALUE, pb::Compare::EQUAL)->set_value("1");
@@ -291,7 +292,7 @@ TEST_F(StoreTest, Txn_ComparesOnThePreviousState_WritesOneRevision) {
 }
 
 // etcd's own members end for good at this transaction; nothing must come of it but an error.
-TEST_F(StoreTest, Txn_KeepsTheValueOfAKeyItDeletes_Refused) {
+TEST_P(StoreTest, Txn_KeepsTheValueOfAKeyItDeletes_Refused) {
   Put("k", "1");
   pb::TxnRequest t;
   auto* del = t.add_success()->mutable_request_delete_range();
@@ -309,7 +310,7 @@ TEST_F(StoreTest, Txn_KeepsTheValueOfAKeyItDeletes_Refused) {
   EXPECT_EQ(Range({.key = "k"}), "k=2@3/3/1 #1");
 }
 
-TEST_F(StoreTest, Txn_CompareOfAMissingKey) {
+TEST_P(StoreTest, Txn_CompareOfAMissingKey) {
   auto holds = [this](pb::Compare::CompareTarget target, pb::Compare::CompareResult result) {
     pb::TxnRequest t;
     AddCompare(t, "missing", target, result);
@@ -325,7 +326,7 @@ TEST_F(StoreTest, Txn_CompareOfAMissingKey) {
   EXPECT_FALSE(holds(pb::Compare::VALUE, pb::Compare::NOT_EQUAL));
 }
 
-TEST_F(StoreTest, Txn_RefusedByItsChecks_WritesNothing) {
+TEST_P(StoreTest, Txn_RefusedByItsChecks_WritesNothing) {
   Put("a", "1");
   pb::TxnRequest t;
   t.add_success()->mutable_request_put()->set_key("b");
@@ -346,7 +347,7 @@ TEST_F(StoreTest, Txn_RefusedByItsChecks_WritesNothing) {
   EXPECT_EQ(Range({.key = "a", .range_end = "z"}), "a=1@2/2/1 #1");
 }
 
-TEST_F(StoreTest, Txn_RangeOverItsOwnWrites) {
+TEST_P(StoreTest, Txn_RangeOverItsOwnWrites) {
   Put("a", "1");
   pb::TxnRequest t;
   t.add_success()->mutable_request_put()->set_key("b");
@@ -368,7 +369,7 @@ TEST_F(StoreTest, Txn_RangeOverItsOwnWrites) {
   EXPECT_EQ(response.responses(3).response_range().header().revision(), 3);
 }
 
-TEST_F(StoreTest, HashKv_WhereNothingLives_HasTheTombstonesOfTheCompactedRevision) {
+TEST_P(StoreTest, HashKv_WhereNothingLives_HasTheTombstonesOfTheCompactedRevision) {
   const uint32_t of_nothing = Hash(0);
   Put("a", "1");
   Put("b", "1");
@@ -388,7 +389,7 @@ TEST_F(StoreTest, HashKv_WhereNothingLives_HasTheTombstonesOfTheCompactedRevisio
 }
 
 // The constants are what etcd 3.4.23 answers after the same requests (etcdctl endpoint hashkv).
-TEST_F(StoreTest, HashKv_IsEtcds) {
+TEST_P(StoreTest, HashKv_IsEtcds) {
   EXPECT_EQ(Hash(0), 1084519789u);
   Put("foo", "bar");
   Put("foo2", "bar2");
@@ -426,7 +427,7 @@ TEST_F(StoreTest, HashKv_IsEtcds) {
   EXPECT_EQ(Hash(8), 3442153570u);
 }
 
-TEST_F(StoreTest, Compact_RefusesThePast_KeepsWhatLivesAndTheTombstoneAtTheRevision) {
+TEST_P(StoreTest, Compact_RefusesThePast_KeepsWhatLivesAndTheTombstoneAtTheRevision) {
   Put("a", "1");
   Put("a", "2");
   Put("b", "1");
@@ -452,7 +453,7 @@ TEST_F(StoreTest, Compact_RefusesThePast_KeepsWhatLivesAndTheTombstoneAtTheRevis
   EXPECT_EQ(store_->Events(base::KeyInterval::All(), {.from_revision = 4}).error, StoreError::kCompacted);
 }
 
-TEST_F(StoreTest, Compact_TellsWhenItIsSwept) {
+TEST_P(StoreTest, Compact_TellsWhenItIsSwept) {
   for (int i = 0; i < 5000; ++i) Put("k" + std::to_string(i % 10), "v");
   bool swept = false;
   ApplyBatch batch = store_->BeginApply();
@@ -463,7 +464,7 @@ TEST_F(StoreTest, Compact_TellsWhenItIsSwept) {
   EXPECT_TRUE(swept);
 }
 
-TEST_F(StoreTest, Cursor_ReadsItsRevision_WhileWritesAndCompactionPass) {
+TEST_P(StoreTest, Cursor_ReadsItsRevision_WhileWritesAndCompactionPass) {
   std::string want;
   for (int i = 0; i < 1000; ++i) {
     std::string key = "k" + std::to_string(1000 + i);
@@ -512,7 +513,7 @@ TEST_F(StoreTest, Cursor_ReadsItsRevision_WhileWritesAndCompactionPass) {
   EXPECT_EQ(static_cast<int64_t>(records), store_->live_keys());
 }
 
-TEST_F(StoreTest, Reopen_AfterACrash_IsTheLastFlush) {
+TEST_P(StoreTest, Reopen_AfterACrash_IsTheLastFlush) {
   Put("a", "1", 5);
   Put("b", "1");
   Delete("b");
@@ -538,7 +539,7 @@ TEST_F(StoreTest, Reopen_AfterACrash_IsTheLastFlush) {
 }
 
 // Records of before the last flush that the table of latest ones does not have yet.
-TEST_F(StoreTest, Crash_LatestRecordsAreMadeUpFromTheHistory) {
+TEST_P(StoreTest, Crash_LatestRecordsAreMadeUpFromTheHistory) {
   Put("kept", "1");
   Put("changed", "1");
   Put("deleted", "1");
@@ -558,7 +559,7 @@ TEST_F(StoreTest, Crash_LatestRecordsAreMadeUpFromTheHistory) {
 }
 
 // The sweep takes the deletion out of the history: it must be in the table of latest records before.
-TEST_F(StoreTest, Crash_AfterASweepOfADeletion) {
+TEST_P(StoreTest, Crash_AfterASweepOfADeletion) {
   Put("deleted", "1");
   Put("kept", "1");
   EXPECT_EQ(Range({.key = "a", .range_end = "z"}), "deleted=1@2/2/1 kept=1@3/3/1 #2");
@@ -571,7 +572,7 @@ TEST_F(StoreTest, Crash_AfterASweepOfADeletion) {
   EXPECT_EQ(Range({.key = "a", .range_end = "z"}), "kept=1@3/3/1 #1");
 }
 
-TEST_F(StoreTest, Reopen_TakesUpAnInterruptedCompaction) {
+TEST_P(StoreTest, Reopen_TakesUpAnInterruptedCompaction) {
   for (int i = 0; i < 3000; ++i) Put("k", std::to_string(i));
   EXPECT_EQ(Compact(2900), StoreError::kNone);
   world_.RunOne();
@@ -589,7 +590,7 @@ TEST_F(StoreTest, Reopen_TakesUpAnInterruptedCompaction) {
   EXPECT_EQ(records, 102u);
 }
 
-TEST_F(StoreTest, Events_GiveHistoryInWholeRevisions) {
+TEST_P(StoreTest, Events_GiveHistoryInWholeRevisions) {
   Put("a", "1");
   pb::TxnRequest t;
   for (const char* key : {"b", "c", "d"}) t.add_success()->mutable_request_put()->set_key(key);
@@ -624,7 +625,7 @@ TEST_F(StoreTest, Events_GiveHistoryInWholeRevisions) {
   EXPECT_FALSE(store_->GetAt("c", 4, &previous));
 }
 
-TEST_F(StoreTest, DeleteKeys_IsOneTransactionInTheGivenOrder) {
+TEST_P(StoreTest, DeleteKeys_IsOneTransactionInTheGivenOrder) {
   Put("a", "1", 3);
   Put("b", "1", 3);
   ApplyBatch batch = store_->BeginApply();
@@ -637,7 +638,7 @@ TEST_F(StoreTest, DeleteKeys_IsOneTransactionInTheGivenOrder) {
   EXPECT_EQ(recorder_.log.substr(recorder_.log.find("[4")), "[4..4] -b=@0/4/0.0p -a=@0/4/0.1p\n");
 }
 
-TEST_F(StoreTest, Image_OfOneStore_MakesAnEqualOne) {
+TEST_P(StoreTest, Image_OfOneStore_MakesAnEqualOne) {
   for (int i = 0; i < 3000; ++i) Put("k" + std::to_string(i % 700), std::to_string(i), i % 11);
   Delete("k1", "k3");
   EXPECT_EQ(Compact(1500), StoreError::kNone);
@@ -677,7 +678,7 @@ TEST_F(StoreTest, Image_OfOneStore_MakesAnEqualOne) {
   EXPECT_EQ((*other)->HashKv(0).hash, Hash(image->revision()));
 }
 
-TEST_F(StoreTest, ReplaceWith_LongReadsEndOnTheOldState) {
+TEST_P(StoreTest, ReplaceWith_LongReadsEndOnTheOldState) {
   for (int i = 0; i < 100; ++i) Put("k" + std::to_string(100 + i), "old");
   StoreError error;
   auto cursor = store_->OpenRange({.key = "k", .range_end = "l"}, &error);
@@ -710,7 +711,71 @@ TEST_F(StoreTest, ReplaceWith_LongReadsEndOnTheOldState) {
   store_.reset();
 }
 
-TEST_F(StoreTest, Builder_RefusesWhatIsNotEtcds) {
+TEST_P(StoreTest, LargeValue_IsOnDiskOnce_AndGoesWithItsRevision) {
+  const std::string big(kLargeValueBytes, 'x'), bigger(2 * kLargeValueBytes, 'y');
+  Put("a", "small");
+  Put("b", big);
+  Put("b", bigger);
+  Put("c", big);
+  Delete("c");
+  auto stored = [this](Table table) {
+    std::vector<std::pair<std::string, size_t>> sizes;
+    auto it = store_->engine().NewIterator({.lower = TableKey(table, {}), .upper = TableEnd(table)});
+    for (; it->Valid(); it->Next()) sizes.emplace_back(it->key().substr(1), it->value().size());
+    return sizes;
+  };
+  const std::string shown = "b=" + bigger + "@3/4/2 ";
+  EXPECT_EQ(Range({.key = "a", .range_end = "z"}), "a=small@2/2/1 " + shown + "#2");
+  for (const auto& [key, size] : stored(Table::kLatest)) EXPECT_LT(size, 100u) << key;
+  for (const auto& [key, size] : stored(Table::kRevision)) EXPECT_LT(size, 100u) << key;
+  EXPECT_EQ(stored(Table::kLarge).size(), GetParam() < 10 ? 4u : 3u);
+  EXPECT_EQ(Range({.key = "b", .revision = 3}), "b=" + big + "@3/3/1 #1");
+  EventHistory history = store_->Events(base::KeyInterval::All(), {.from_revision = 3});
+  ASSERT_EQ(history.events.size(), 4u);
+  EXPECT_EQ(Show(history.events[1]), "+b=" + bigger + "@3/4/2.0");
+
+  EXPECT_EQ(Compact(6), StoreError::kNone);
+  Settle();
+  std::vector<std::pair<std::string, size_t>> left = stored(Table::kLarge);
+  ASSERT_EQ(left.size(), GetParam() < 10 ? 2u : 1u);
+  EXPECT_GT(left.back().second, bigger.size());
+  EXPECT_EQ(Range({.key = "b"}), shown + "#1");
+  store_->Flush();
+  store_.reset();
+  Open();
+  EXPECT_EQ(Range({.key = "b"}), shown + "#1");
+  EXPECT_EQ(Range({.key = "a", .range_end = "z"}), "a=small@2/2/1 " + shown + "#2");
+}
+
+TEST_P(StoreTest, LargeValues_OfAnImageAndAfterACrash) {
+  const std::string big(2 * kLargeValueBytes, 'x');
+  for (int i = 0; i < 50; ++i) Put("k" + std::to_string(i % 20), i % 3 == 0 ? "small" : big);
+  store_->Flush();
+  const uint32_t hash = Hash(0);
+  EngineHome other_home(EngineKind::kModel);
+  auto engine = other_home.Open();
+  StoreBuilder builder(*engine);
+  auto image = store_->OpenImage();
+  image->ForEachRecord([&](std::string_view bucket, std::string_view key, std::string_view value) {
+    EXPECT_TRUE(builder.Add(bucket, key, value).ok());
+    return true;
+  });
+  ASSERT_TRUE(builder.Finish().ok());
+  auto other = Store::Open(std::move(engine), *background_);
+  ASSERT_TRUE(other.ok()) << other.status();
+  EXPECT_EQ((*other)->HashKv(0).hash, hash);
+
+  const std::string all = Range({.key = "k", .range_end = "l"});
+  for (int i = 0; i < 10; ++i) Put("k" + std::to_string(i), big);
+  image.reset();
+  home_.RememberAsCrashed();
+  store_.reset();
+  Open();
+  EXPECT_EQ(Range({.key = "k", .range_end = "l"}), all);
+  EXPECT_EQ(Hash(0), hash);
+}
+
+TEST_P(StoreTest, Builder_RefusesWhatIsNotEtcds) {
   EngineHome home(EngineKind::kModel);
   auto engine = home.Open();
   StoreBuilder builder(*engine);
@@ -719,7 +784,7 @@ TEST_F(StoreTest, Builder_RefusesWhatIsNotEtcds) {
   EXPECT_TRUE(builder.Add("unknown", "k", "v").ok());
 }
 
-TEST_F(StoreTest, Open_RefusesContradictions) {
+TEST_P(StoreTest, Open_RefusesContradictions) {
   Put("a", "1");
   Range({.key = "a", .range_end = "b"});  // the table of latest records is complete
   auto batch = store_->engine().NewBatch();
@@ -729,6 +794,8 @@ TEST_F(StoreTest, Open_RefusesContradictions) {
   store_.reset();
   EXPECT_EQ(Store::Open(home_.Open(), *background_).status().code(), absl::StatusCode::kDataLoss);
 }
+
+INSTANTIATE_TEST_SUITE_P(Values, StoreTest, ::testing::Values(kLargeValueBytes, size_t{2}));
 
 }  // namespace
 }  // namespace kvd::storage
