@@ -54,6 +54,16 @@ class BodySource {
   virtual void Next(size_t max_bytes, std::string* out) = 0;
 };
 
+// Messages of a stream that are made while the client takes them. Used and dropped on the I/O thread of the
+// connection, or dropped unused by the thread that drops the call.
+class MessageSource {
+ public:
+  virtual ~MessageSource() = default;
+  // The next messages, each behind its length prefix (StoreGrpcPrefix): as many as make up about `max_bytes`,
+  // at least one.
+  virtual Message Next(size_t max_bytes) = 0;
+};
+
 // A handle to one call with one request and one answer. Cheap to move; copies share the call. If the last
 // handle goes away unanswered, the client gets UNAVAILABLE.
 class UnaryCall {
@@ -122,6 +132,10 @@ class StreamCall : public CallContext {
 
   // Queues one message. Ignored after Finish and once the stream is closed.
   virtual void Write(Message message) = 0;
+  // Queues messages that have their length prefixes, any number of them.
+  virtual void WriteFramed(Message messages) = 0;
+  // The same, made when they are sent: `size` bytes in all.
+  virtual void WriteFrom(size_t size, std::unique_ptr<MessageSource> source) = 0;
   // Ends the stream after what is queued; then OnClosed follows. Later calls are ignored.
   virtual void Finish(StatusCode code, std::string message) = 0;
   // Bytes that were written and not yet taken by the peer's window. A producer stops at

@@ -46,7 +46,17 @@ class GrpcStreamCall final : public StreamCall {
   std::string_view peer() const override { return stream_->peer(); }
   bool cancelled() const override { return stream_->cancelled(); }
   base::Executor& executor() const override { return stream_->executor(); }
-  void Write(Message message) override { stream_->Write(std::move(message)); }
+  void Write(Message message) override {
+    const size_t size = message.size() + kGrpcPrefixBytes;
+    stream_->Write({std::move(message), nullptr, size});
+  }
+  void WriteFramed(Message messages) override {
+    const size_t size = messages.size();
+    stream_->Write({std::move(messages), nullptr, size});
+  }
+  void WriteFrom(size_t size, std::unique_ptr<MessageSource> source) override {
+    stream_->Write({Message(), std::move(source), size});
+  }
   void Finish(StatusCode code, std::string message) override { stream_->Finish(code, std::move(message)); }
   size_t queued_bytes() const override { return stream_->queued_bytes(); }
   void PauseReading() override { stream_->PauseReading(); }
@@ -115,6 +125,8 @@ void Http2Stream::Reset() {
   answer_error_.clear();
   answer_ = Message();
   source_.reset();
+  to_make_.clear();
+  made_ = to_make_bytes_ = 0;
   inbox_.clear();
   inbox_finish_ = false;
   scheduled_.store(false, std::memory_order_relaxed);
@@ -341,7 +353,7 @@ void Http2Stream::MarkCancelled() {
 void Http2Stream::OnTimer() {
   if (session_ == nullptr || finishing_) return;
   Ref self(this);
-  if (out_.empty()) {
+  if (out_.empty() && to_make_.empty()) {
     Close(StatusCode::kDeadlineExceeded, "context deadline exceeded");
   } else {
     // The client does not take what is queued, so a status behind it would not arrive.
@@ -354,14 +366,15 @@ void Http2Stream::OnTimer() {
 
 void Http2Stream::OnClosed() {
   Disarm();
-  bool complete = finishing_ && out_.empty() && source_ == nullptr;
+  bool complete = finishing_ && out_.empty() && !HasMore();
   if (!complete) cancelled_.store(true, std::memory_order_relaxed);
-  session_->AddQueued(-static_cast<ptrdiff_t>(out_.size()));
+  session_->AddQueued(-static_cast<ptrdiff_t>(out_.size() + to_make_bytes_));
   closed_callback_due_ = true;
   session_->Defer(this);
   session_ = nullptr;
   out_.Clear();
   source_.reset();
+  to_make_.clear();
 }
 
 void Http2Stream::RunCallbacks() {

@@ -88,7 +88,13 @@ class Http2Stream final : public UnaryCall::State, private WorkNode, private Whe
   void DropHandle() override;
 
   // StreamCall.
-  void Write(Message message);
+  // A part of the response of `size` bytes: messages with their prefixes, or one without.
+  struct Part {
+    Message message;
+    std::unique_ptr<MessageSource> source;  // instead of it
+    size_t size;
+  };
+  void Write(Part part);
   void Finish(StatusCode code, std::string message);
   size_t queued_bytes() const { return queued_.load(std::memory_order_relaxed); }
   void PauseReading();
@@ -137,7 +143,10 @@ class Http2Stream final : public UnaryCall::State, private WorkNode, private Whe
 
   void Enqueue(Message message, bool framed);
   void EnqueuePrefix(uint64_t message_bytes);
+  void Enqueue(Part part);
+  bool HasMore() const { return source_ != nullptr || !to_make_.empty(); }
   void Pull();
+  void PullMessages();
   void SubmitGrpcHead();
   void Close(StatusCode code, std::string_view text);  // ends a gRPC call from the I/O thread
   void SubmitTrailersOnly(StatusCode code, std::string_view text, const char* http_status);
@@ -195,7 +204,7 @@ class Http2Stream final : public UnaryCall::State, private WorkNode, private Whe
 
   // What other threads wrote to a stream.
   std::mutex inbox_mutex_;
-  std::vector<Message> inbox_;               // guarded by inbox_mutex_
+  std::vector<Part> inbox_;                  // guarded by inbox_mutex_
   bool inbox_finish_ = false;                // guarded by inbox_mutex_
   StatusCode inbox_code_ = StatusCode::kOk;  // guarded by inbox_mutex_
   std::string inbox_text_;                   // guarded by inbox_mutex_
@@ -203,8 +212,11 @@ class Http2Stream final : public UnaryCall::State, private WorkNode, private Whe
   std::atomic<size_t> queued_{0};
   std::atomic<bool> above_high_mark_{false};
 
-  // The response.
+  // The response: what is in out_, then what is still to be made, from to_make_[made_] on.
   OutBuffer out_;
+  std::vector<Part> to_make_;
+  size_t made_ = 0;
+  size_t to_make_bytes_ = 0;
   bool head_sent_ = false;
   bool deferred_ = false;   // nghttp2 waits for resume_data
   bool finishing_ = false;  // nothing follows what is in out_

@@ -206,6 +206,43 @@ TEST(GrpcStreams, ServerStream_ManyMessages_InOrder) {
   EXPECT_TRUE(stream.Finish().ok());
 }
 
+TEST(GrpcStreams, ServerStream_MessagesMadeWhenSent_InOrderWithOthers) {
+  TestServer server;
+  GrpcClient client(server.port());
+  GrpcStream stream(client, "/test.Echo/Numbers");
+  ASSERT_TRUE(stream.Write("5500"));
+  ASSERT_TRUE(stream.WritesDone());
+  std::string message;
+  for (size_t i = 0; i < 5500; ++i) {
+    ASSERT_TRUE(stream.Read(&message));
+    ASSERT_EQ(message.size(), 500u);
+    ASSERT_EQ(message.substr(0, message.find(' ')), std::to_string(i));
+    if (i % 1000 != 999 && i != 5499) continue;
+    ASSERT_TRUE(stream.Read(&message));
+    ASSERT_EQ(message, "");
+    for (const char* number : {"0 ", "1 "}) {
+      ASSERT_TRUE(stream.Read(&message));
+      ASSERT_EQ(message.substr(0, 2), number);
+    }
+  }
+  EXPECT_FALSE(stream.Read(&message));
+  EXPECT_TRUE(stream.Finish().ok());
+  EXPECT_EQ(server.last_stream()->queued_bytes(), 0u);
+}
+
+TEST(GrpcStreams, ServerStream_MessagesMadeWhenSent_ClientGoes_SourcesGo) {
+  TestServer server;
+  auto client = std::make_unique<GrpcClient>(server.port());
+  auto stream = std::make_unique<GrpcStream>(*client, "/test.Echo/Numbers");
+  ASSERT_TRUE(stream->Write("500000"));  // 250 MB
+  std::string message;
+  ASSERT_TRUE(stream->Read(&message));
+  EXPECT_GT(server.last_stream()->queued_bytes(), size_t{100} << 20);
+  stream.reset();
+  client.reset();
+  EXPECT_TRUE(server.events().AwaitCount("numbers gone", 1000));
+}
+
 TEST(GrpcStreams, ServerStream_NoMessages_TrailersOnly) {
   TestServer server;
   GrpcClient client(server.port());

@@ -1,6 +1,9 @@
 #include "test_server.h"
 
+#include <algorithm>
+
 #include "base/check.h"
+#include "net/grpc_wire.h"
 
 namespace kvd::net {
 
@@ -30,6 +33,32 @@ class TestServer::MadeSource final : public BodySource {
  private:
   Events& events_;
   uint64_t left_;
+};
+
+// Messages of kBytes each that begin with a number.
+class TestServer::NumberSource final : public MessageSource {
+ public:
+  static constexpr size_t kBytes = 500;
+  NumberSource(Events& events, size_t first, size_t end) : events_(events), next_(first), end_(end) {}
+  ~NumberSource() override { events_.Add("numbers gone"); }
+  size_t size() const { return (end_ - next_) * (kGrpcPrefixBytes + kBytes); }
+  Message Next(size_t max_bytes) override {
+    std::string out;
+    do {
+      char prefix[kGrpcPrefixBytes];
+      StoreGrpcPrefix(prefix, kBytes);
+      out.append(prefix, sizeof prefix);
+      std::string message = std::to_string(next_) + ' ';
+      message.resize(kBytes, 'n');
+      out += message;
+    } while (++next_ < end_ && out.size() + kGrpcPrefixBytes + kBytes <= max_bytes);
+    return Message(std::move(out));
+  }
+
+ private:
+  Events& events_;
+  size_t next_;
+  const size_t end_;
 };
 
 struct TestServer::FloodHandler final : StreamHandler, std::enable_shared_from_this<FloodHandler> {
@@ -147,6 +176,21 @@ void TestServer::RegisterGrpc() {
                                 call->Finish(StatusCode::kOk, "");
                                 return std::shared_ptr<StreamHandler>();
                               });
+  door_->RegisterServerStream(
+      "/test.Echo/Numbers", [this](std::string_view request, const std::shared_ptr<StreamCall>& call) {
+        const size_t count = std::stoul(std::string(request));
+        for (size_t first = 0; first < count; first += 1000) {
+          auto made = std::make_unique<NumberSource>(events_, first, std::min(first + 1000, count));
+          const size_t size = made->size();
+          call->WriteFrom(size, std::move(made));
+          call->Write(std::string());
+          call->WriteFramed(NumberSource(events_, 0, 2).Next(SIZE_MAX));
+        }
+        call->Finish(StatusCode::kOk, "");
+        std::lock_guard<std::mutex> lock(mutex_);
+        last_stream_ = call;
+        return std::shared_ptr<StreamHandler>();
+      });
   door_->RegisterBidi("/test.Echo/Chat", [this](std::shared_ptr<StreamCall> call) {
     return std::make_shared<ChatHandler>(events_, std::move(call));
   });

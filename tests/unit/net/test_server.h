@@ -45,8 +45,10 @@ class Events {
 // /test.Echo/...: Unary (answered at once), Later (answered on another thread), Fail, Hang (never answered),
 // Drop, Meta (the metadata "token"), Pieces (the request three times, in pieces), Count (server stream: as
 // many messages as the request is long), Made (as many bytes as the request says, made as they are sent),
-// Chat (bidi echo), Flood (server stream that writes until its high mark), Slow (bidi that pauses after each
-// message until "resume" is called). HTTP: /hello, /post, /stream, /later.
+// Numbers (server stream of as many messages as the request says, in thousands that are made as they are
+// sent, an empty one and "0", "1" behind each thousand), Chat (bidi echo), Flood (server stream that writes
+// until its high mark), Slow (bidi that pauses after each message until "resume" is called). HTTP: /hello,
+// /post, /stream, /later.
 class TestServer {
  public:
   explicit TestServer(FrontDoorOptions options = {}, int threads = 2, ListenOptions listen = {});
@@ -56,7 +58,7 @@ class TestServer {
   FrontDoor& door() { return *door_; }
   Events& events() { return events_; }
   IoThreads& threads() { return *threads_; }
-  // The last stream of Flood or Slow.
+  // The last stream of Flood, Slow or Numbers.
   std::shared_ptr<StreamCall> last_stream();
   // Lets the Hang calls go.
   void ReleaseHanging();
@@ -64,6 +66,7 @@ class TestServer {
  private:
   struct ChatHandler;
   class MadeSource;
+  class NumberSource;
   struct FloodHandler;
   struct SlowHandler;
   void RegisterGrpc();
