@@ -12,12 +12,12 @@ class WatchClient::Sink final : public server::WatchSink, public std::enable_sha
   Sink(WatchClient& client, uint64_t generation) : client_(&client), generation_(generation) {}
   void Detach() { client_ = nullptr; }
 
-  void Send(std::vector<base::SharedBytes> pieces) override {
+  void Send(server::ResponseBatch responses) override {
     if (client_ == nullptr) return;
-    std::string message;
-    for (const base::SharedBytes& piece : pieces) message.append(piece.view());
-    queued_ += message.size();
-    messages_.push_back(std::move(message));
+    responses.ForEach([this](std::string_view message) {
+      queued_ += message.size();
+      messages_.emplace_back(message);
+    });
     if (!reading_) ReadLater();
   }
   size_t queued_bytes() override { return queued_; }

@@ -43,12 +43,12 @@ class Recipe::Sink final : public WatchSink {
   Sink(std::shared_ptr<Recipe> recipe, uint64_t number, std::function<void(Error, const WatchResponse&)> told)
       : recipe_(std::move(recipe)), number_(number), told_(std::move(told)) {}
 
-  void Send(std::vector<base::SharedBytes> pieces) override {
-    std::string bytes;
-    for (const base::SharedBytes& piece : pieces) bytes += piece.view();
-    WatchResponse response;
-    if (!response.ParseFromString(bytes) || (response.created() && !response.canceled())) return;
-    Tell(Error::kOk, response);
+  void Send(ResponseBatch responses) override {
+    responses.ForEach([&](std::string_view bytes) {
+      WatchResponse response;
+      if (!response.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) return;
+      if (response.canceled() || !response.created()) Tell(Error::kOk, response);
+    });
   }
   size_t queued_bytes() override { return 0; }
   void Finish(absl::StatusCode, std::string_view) override { Tell(Error::kStopped, {}); }

@@ -3,16 +3,23 @@
 // A client that asks without reading the answers, or faster than they can be made, is not read any further
 // until they have gone: what it may have under way is bounded by its window.
 
+#include <algorithm>
 #include <atomic>
+#include <string>
 #include <utility>
 
 #include "net/grpc_server.h"
+#include "net/grpc_wire.h"
 #include "server/api/leader_guard.h"
 #include "server/api/services.h"
 
 namespace kvd::server {
 namespace {
 
+// A piece of a response of this size is shared with other streams, not copied.
+constexpr size_t kSharedPieceBytes = 4096;
+// Responses of fewer bytes are encoded at once: they are no larger than what they are made of.
+constexpr size_t kEncodedAtOnceBytes = 1024;
 // Requests of one stream that wait for the hub, as bytes and so much for each.
 constexpr size_t kMostWaitingBytes = size_t{64} * 1024;
 constexpr size_t kRequestOverhead = 128;
@@ -20,15 +27,57 @@ constexpr size_t kRequestOverhead = 128;
 constexpr size_t kMostQueuedBytes = size_t{1} << 20;
 static_assert(kMostQueuedBytes >= net::FrontDoorOptions{}.stream_high_bytes, "OnWritable must follow");
 
+// Responses from `*at` on that take up to `max_bytes`, at least one: small pieces copied together, since that
+// costs less than counting references to them; large ones as they are.
+net::Message Encode(const ResponseBatch& responses, size_t max_bytes, size_t* at) {
+  net::Message message;
+  std::string bytes;
+  size_t left = std::min(max_bytes, responses.size());
+  bytes.reserve(left);
+  do {
+    const size_t size = responses.SizeOf(*at);
+    char prefix[net::kGrpcPrefixBytes];
+    net::StoreGrpcPrefix(prefix, static_cast<uint32_t>(size));
+    bytes.append(prefix, sizeof prefix);
+    responses.AppendHead(*at, bytes);
+    responses.ForEachPiece(*at, [&](const base::SharedBytes& piece) {
+      if (piece.size() < kSharedPieceBytes) {
+        bytes.append(piece.view());
+        return;
+      }
+      message.Append(net::Piece(std::exchange(bytes, std::string())));
+      message.Append(net::Piece(piece));
+    });
+    left -= std::min(left, sizeof prefix + size);
+  } while (++*at < responses.count() && responses.SizeOf(*at) + net::kGrpcPrefixBytes <= left);
+  if (message.size() == 0) return net::Message(std::move(bytes));
+  message.Append(net::Piece(std::move(bytes)));
+  return message;
+}
+
+// The responses for many watchers of a stream, encoded when they are sent.
+class Responses final : public net::MessageSource {
+ public:
+  explicit Responses(ResponseBatch batch) : batch_(std::move(batch)) {}
+  net::Message Next(size_t max_bytes) override { return Encode(batch_, max_bytes, &next_); }
+
+ private:
+  const ResponseBatch batch_;
+  size_t next_ = 0;
+};
+
 // What the hub has to say goes into the gRPC stream.
 class Sink final : public WatchSink {
  public:
   explicit Sink(std::shared_ptr<net::StreamCall> call) : call_(std::move(call)) {}
-  void Send(std::vector<base::SharedBytes> pieces) override {
-    std::vector<net::Piece> message;
-    message.reserve(pieces.size());
-    for (base::SharedBytes& piece : pieces) message.emplace_back(std::move(piece));
-    call_->Write(net::Message(std::move(message)));
+  void Send(ResponseBatch responses) override {
+    const size_t size = responses.size();
+    if (size > kEncodedAtOnceBytes) {
+      call_->WriteFrom(size, std::make_unique<Responses>(std::move(responses)));
+      return;
+    }
+    size_t next = 0;
+    call_->WriteFramed(Encode(responses, size, &next));
   }
   size_t queued_bytes() override { return call_->queued_bytes(); }
   void RequestDone(size_t bytes) override {

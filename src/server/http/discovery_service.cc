@@ -159,10 +159,11 @@ class DiscoveryEndpoints::Wait : public std::enable_shared_from_this<Wait> {
   class Sink final : public WatchSink {
    public:
     explicit Sink(std::shared_ptr<Wait> wait) : wait_(std::move(wait)) {}
-    void Send(std::vector<base::SharedBytes> pieces) override {
-      std::string bytes;
-      for (const base::SharedBytes& piece : pieces) bytes.append(piece.view());
-      wait_->call_->executor().Post([wait = wait_, bytes = std::move(bytes)] { wait->OnResponse(bytes); });
+    void Send(ResponseBatch responses) override {
+      responses.ForEach([&](std::string_view bytes) {
+        wait_->call_->executor().Post(
+            [wait = wait_, response = std::string(bytes)] { wait->OnResponse(response); });
+      });
     }
     size_t queued_bytes() override { return 0; }
     void Finish(absl::StatusCode, std::string_view) override {

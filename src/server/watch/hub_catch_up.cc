@@ -166,7 +166,7 @@ void WatchHub::Core::Deliver(std::vector<Watcher*>& cohort, Slice slice, bool la
     const EncodedEvent& event = batch_[i];
     index_.Match(event.event().key, [&](Watcher& watcher) {
       if (watcher.state != Watcher::State::kScanning || !watcher.wants(event.is_delete())) return;
-      if (event.event().revision.main >= watcher.next_revision) Offer(watcher, i);
+      if (event.event().revision.main >= watcher.next_revision) due_.Add(watcher, i);
     });
   }
   Flush(slice.next_revision - 1);
@@ -189,7 +189,7 @@ void WatchHub::Core::Compacted(Watcher& watcher, int64_t compact_revision) {
   EraseWatcher(watcher);
   stream.spent_ids.insert(id);
   if (stream.spent_ids.size() > kMaxSpentIds) stream.spent_ids.erase(stream.spent_ids.begin());
-  SendHead(stream, {.watch_id = id, .canceled = true, .compact_revision = compact_revision});
+  SendHead(stream, 0, {.watch_id = id, .canceled = true, .compact_revision = compact_revision});
 }
 
 // A compaction has overtaken the read: those it has cut off end, the others try again.

@@ -51,6 +51,42 @@ struct Stream {
   // Progress requests to be answered once the hub has come to this revision.
   int64_t progress_target = 0;
   int progress_requests = 0;
+  // Its watchers that are due events within the present task, a list through DueEvents::Watch.
+  uint32_t first_due = Watcher::kNoSlot;
+  uint32_t last_due = Watcher::kNoSlot;
+};
+
+// Which watchers get which events of the present task, by stream.
+class DueEvents {
+ public:
+  static constexpr uint32_t kNone = Watcher::kNoSlot;
+  // One event of one watcher, and the watcher's next one.
+  struct Event {
+    uint32_t position;  // in the hub's batch
+    uint32_t next;
+  };
+  // One watcher, and the next one of its stream.
+  struct Watch {
+    Watcher* watcher;
+    uint32_t first_event;
+    uint32_t last_event;
+    uint32_t next;
+  };
+
+  void Add(Watcher& watcher, uint32_t position);
+  // Nobody is due anything any more.
+  void Clear();
+
+  // In the order in which they were first added.
+  const std::vector<Stream*>& streams() const { return streams_; }
+  const Watch& watch(uint32_t i) const { return watches_[i]; }
+  const Event& event(uint32_t i) const { return events_[i]; }
+  size_t size() const { return events_.size(); }
+
+ private:
+  std::vector<Stream*> streams_;
+  std::vector<Watch> watches_;
+  std::vector<Event> events_;
 };
 
 // What one read of history brings.
@@ -111,11 +147,6 @@ class WatchHub::Core : public std::enable_shared_from_this<WatchHub::Core> {
     // missing.
     int64_t skipped_to = 0;
   };
-  // Events of one watcher that wait to be sent within the present task.
-  struct Pending {
-    Watcher* watcher = nullptr;
-    std::vector<uint32_t> events;  // positions in batch_
-  };
 
   template <typename F>
   void Run(F f);  // on the watch executor, unless the hub is gone
@@ -144,13 +175,13 @@ class WatchHub::Core : public std::enable_shared_from_this<WatchHub::Core> {
   void SetState(Watcher& watcher, Watcher::State state, int64_t next_revision);
   bool OverLimit(const Stream& stream) const;
   void Offer(Watcher& watcher, const storage::Event& event, uint32_t* position);
-  void Offer(Watcher& watcher, uint32_t position);
-  // Sends what is pending, its headers saying `revision`; a watcher whose stream is full falls behind
-  // instead.
+  // Sends what is due, its headers saying `revision`; a watcher whose stream is full falls behind instead.
   void Flush(int64_t revision);
-  void Send(Watcher& watcher, const std::vector<uint32_t>& events, int64_t revision);
+  void SendDue(Stream& stream, const base::SharedBytes& header);
+  void FallBehind(const DueEvents::Watch& watch);
+  int64_t AppendResponse(const DueEvents::Watch& watch, ResponseBatch& responses);
   const base::SharedBytes& PieceFor(const Watcher& watcher, EncodedEvent& event);
-  void SendHead(Stream& stream, const ResponseHead& head);
+  void SendHead(Stream& stream, int64_t revision, const ResponseHead& head);
 
   // Catch-up.
   void CatchUp();
@@ -182,8 +213,7 @@ class WatchHub::Core : public std::enable_shared_from_this<WatchHub::Core> {
   std::string shutdown_message_;
 
   std::vector<EncodedEvent> batch_;
-  std::vector<Pending> pending_;
-  size_t pending_used_ = 0;
+  DueEvents due_;
 
   // Watchers in kReady, by (next_revision, serial).
   std::map<std::pair<int64_t, uint64_t>, Watcher*> ready_;

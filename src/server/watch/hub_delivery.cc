@@ -1,4 +1,5 @@
 // How events reach watchers.
+#include <algorithm>
 #include <utility>
 
 #include "base/mutant.h"
@@ -7,6 +8,12 @@
 #include "storage/store.h"
 
 namespace kvd::server {
+namespace {
+
+// Of one stream's responses, about so many are handed over at a time.
+constexpr size_t kHandOverBytes = size_t{256} * 1024;
+
+}  // namespace
 
 void WatchHub::Core::SetState(Watcher& watcher, Watcher::State state, int64_t next_revision) {
   using State = Watcher::State;
@@ -34,38 +41,102 @@ void WatchHub::Core::Offer(Watcher& watcher, const storage::Event& event, uint32
     *position = static_cast<uint32_t>(batch_.size());
     batch_.emplace_back(event);
   }
-  Offer(watcher, *position);
+  due_.Add(watcher, *position);
 }
 
-void WatchHub::Core::Offer(Watcher& watcher, uint32_t position) {
-  if (watcher.slot == Watcher::kNoSlot) {
-    watcher.slot = static_cast<uint32_t>(pending_used_);
-    if (pending_used_ == pending_.size()) pending_.emplace_back();
-    pending_[pending_used_++].watcher = &watcher;
+void DueEvents::Add(Watcher& watcher, uint32_t position) {
+  const auto event = static_cast<uint32_t>(events_.size());
+  events_.push_back({position, kNone});
+  if (watcher.slot != kNone) {
+    Watch& watch = watches_[watcher.slot];
+    events_[watch.last_event].next = event;
+    watch.last_event = event;
+    return;
   }
-  pending_[watcher.slot].events.push_back(position);
+  watcher.slot = static_cast<uint32_t>(watches_.size());
+  watches_.push_back({&watcher, event, event, kNone});
+  Stream& stream = *watcher.stream;
+  if (stream.first_due == kNone) {
+    stream.first_due = watcher.slot;
+    streams_.push_back(&stream);
+  } else {
+    watches_[stream.last_due].next = watcher.slot;
+  }
+  stream.last_due = watcher.slot;
+}
+
+void DueEvents::Clear() {
+  for (const Watch& watch : watches_) watch.watcher->slot = kNone;
+  for (Stream* stream : streams_) stream->first_due = stream->last_due = kNone;
+  constexpr size_t kKeep = size_t{16} * 1024;  // what one wide batch has grown need not stay
+  const auto empty = [](auto& v) {
+    const bool wide = v.size() >= v.capacity() / 4;
+    v.clear();
+    if (!wide && v.capacity() > kKeep) v.shrink_to_fit();
+  };
+  empty(streams_);
+  empty(watches_);
+  empty(events_);
 }
 
 void WatchHub::Core::Flush(int64_t revision) {
-  for (size_t i = 0; i < pending_used_; ++i) {
-    Pending& pending = pending_[i];
-    Watcher& watcher = *pending.watcher;
-    watcher.slot = Watcher::kNoSlot;
-    if (OverLimit(*watcher.stream)) {
-      KVD_PROBE("watch/slow stream falls behind");
-      int64_t first = batch_[pending.events.front()].event().revision.main;
-      if (KVD_MUTANT("slow_watch_loses_batch"))
-        first = batch_[pending.events.back()].event().revision.main + 1;
-      SetState(watcher, Watcher::State::kBlocked, first);
-    } else {
-      Send(watcher, pending.events, revision);
-    }
-    pending.events.clear();
+  if (due_.size() > 0) {
+    const base::SharedBytes header = EncodeHeader(headers_, revision);
+    for (Stream* stream : due_.streams()) SendDue(*stream, header);
+    due_.Clear();
   }
-  constexpr size_t kKeep = 1024;  // what one wide batch has grown need not stay
-  if (pending_.size() > kKeep && pending_used_ < pending_.size() / 4) pending_.resize(kKeep);
-  pending_used_ = 0;
   batch_.clear();
+}
+
+// One hand-over for all of them, unless they are many bytes: then the stream can begin to send meanwhile.
+void WatchHub::Core::SendDue(Stream& stream, const base::SharedBytes& header) {
+  ResponseBatch responses(header);
+  const size_t most = std::min(kHandOverBytes, options_.max_queued_bytes / 4);
+  int64_t events = 0;
+  for (uint32_t i = stream.first_due; i != DueEvents::kNone; i = due_.watch(i).next) {
+    const DueEvents::Watch& watch = due_.watch(i);
+    if (responses.empty() && OverLimit(stream)) {
+      FallBehind(watch);
+      continue;
+    }
+    events += AppendResponse(watch, responses);
+    if (responses.size() > most) stream.sink->Send(std::exchange(responses, ResponseBatch(header)));
+  }
+  if (!responses.empty()) stream.sink->Send(std::move(responses));
+  events_sent_.fetch_add(events, std::memory_order_relaxed);
+}
+
+void WatchHub::Core::FallBehind(const DueEvents::Watch& watch) {
+  KVD_PROBE("watch/slow stream falls behind");
+  const auto revision_of = [this](uint32_t event) {
+    return batch_[due_.event(event).position].event().revision.main;
+  };
+  int64_t next = revision_of(watch.first_event);
+  if (KVD_MUTANT("slow_watch_loses_batch")) next = revision_of(watch.last_event) + 1;
+  SetState(*watch.watcher, Watcher::State::kBlocked, next);
+}
+
+// The response of one watcher, or the fragments of it. Returns how many events that are.
+int64_t WatchHub::Core::AppendResponse(const DueEvents::Watch& watch, ResponseBatch& responses) {
+  Watcher& watcher = *watch.watcher;
+  int64_t events = 0;
+  size_t bytes = 0;  // of the events of this response
+  responses.Begin(watcher.id);
+  for (uint32_t e = watch.first_event; e != DueEvents::kNone; e = due_.event(e).next) {
+    const base::SharedBytes& piece = PieceFor(watcher, batch_[due_.event(e).position]);
+    if (watcher.has(Watcher::kFragment) && bytes > 0 &&
+        (bytes + piece.size() >= options_.fragment_bytes || KVD_BUGGIFY("watch/fragment early"))) {
+      KVD_PROBE("watch/fragment");
+      responses.MarkFragment();
+      responses.Begin(watcher.id);
+      bytes = 0;
+    }
+    responses.Append(piece);
+    bytes += piece.size();
+    ++events;
+  }
+  watcher.flags |= Watcher::kSentSinceTick;
+  return events;
 }
 
 const base::SharedBytes& WatchHub::Core::PieceFor(const Watcher& watcher, EncodedEvent& event) {
@@ -77,36 +148,11 @@ const base::SharedBytes& WatchHub::Core::PieceFor(const Watcher& watcher, Encode
   });
 }
 
-void WatchHub::Core::Send(Watcher& watcher, const std::vector<uint32_t>& events, int64_t revision) {
-  Stream& stream = *watcher.stream;
-  ResponseHead head{.revision = revision, .watch_id = watcher.id};
-  std::vector<base::SharedBytes> pieces;
-  pieces.reserve(events.size() + 1);
-  size_t bytes = 0;
-  pieces.emplace_back();  // the head, once it is known whether a fragment follows
-  for (const uint32_t position : events) {
-    const base::SharedBytes& piece = PieceFor(watcher, batch_[position]);
-    if (watcher.has(Watcher::kFragment) && pieces.size() > 1 &&
-        (bytes + piece.size() >= options_.fragment_bytes || KVD_BUGGIFY("watch/fragment early"))) {
-      KVD_PROBE("watch/fragment");
-      head.fragment = true;
-      pieces.front() = EncodeHead(headers_, head);
-      stream.sink->Send(std::exchange(pieces, {}));
-      pieces.emplace_back();
-      bytes = 0;
-    }
-    bytes += piece.size();
-    pieces.push_back(piece);
-  }
-  head.fragment = false;
-  pieces.front() = EncodeHead(headers_, head);
-  stream.sink->Send(std::move(pieces));
-  watcher.flags |= Watcher::kSentSinceTick;
-  events_sent_.fetch_add(static_cast<int64_t>(events.size()), std::memory_order_relaxed);
-}
-
-void WatchHub::Core::SendHead(Stream& stream, const ResponseHead& head) {
-  stream.sink->Send({EncodeHead(headers_, head)});
+void WatchHub::Core::SendHead(Stream& stream, int64_t revision, const ResponseHead& head) {
+  ResponseBatch responses(EncodeHeader(headers_, revision));
+  responses.Begin(head.watch_id);
+  if (base::SharedBytes rest = EncodeHead(head); !rest.empty()) responses.Append(rest);
+  stream.sink->Send(std::move(responses));
 }
 
 }  // namespace kvd::server

@@ -164,7 +164,7 @@ void WatchHub::Core::HandleCreate(Stream& stream, const etcdserverpb::WatchCreat
   watcher.progress_from = std::max(start, current);
   index_.Insert(watcher, interval);
   watcher_count_.fetch_add(1, std::memory_order_relaxed);
-  SendHead(stream, {.revision = current, .watch_id = id, .created = true});
+  SendHead(stream, current, {.watch_id = id, .created = true});
   if (watcher.has(Watcher::kProgressNotify) && stream.progress_watchers++ == 0) ArmProgress(stream);
   if (watcher.next_revision <= revision_ || watcher.next_revision < store_.compact_revision()) {
     SetState(watcher, Watcher::State::kReady, watcher.next_revision);
@@ -173,11 +173,8 @@ void WatchHub::Core::HandleCreate(Stream& stream, const etcdserverpb::WatchCreat
 }
 
 void WatchHub::Core::Refuse(Stream& stream, std::string_view reason) {
-  SendHead(stream, {.revision = store_.current_revision(),
-                    .watch_id = kNoWatch,
-                    .created = true,
-                    .canceled = true,
-                    .cancel_reason = reason});
+  SendHead(stream, store_.current_revision(),
+           {.watch_id = kNoWatch, .created = true, .canceled = true, .cancel_reason = reason});
 }
 
 void WatchHub::Core::HandleCancel(Stream& stream, int64_t id) {
@@ -187,7 +184,7 @@ void WatchHub::Core::HandleCancel(Stream& stream, int64_t id) {
   } else if (stream.spent_ids.erase(id) == 0) {
     return;
   }
-  SendHead(stream, {.revision = store_.current_revision(), .watch_id = id, .canceled = true});
+  SendHead(stream, store_.current_revision(), {.watch_id = id, .canceled = true});
 }
 
 void WatchHub::Core::EraseWatcher(Watcher& watcher) {
@@ -239,7 +236,7 @@ bool WatchHub::Core::TryAnswerProgress(Stream& stream) {
         return w.second.progress_from <= std::max(revision_, stream.progress_target);
       });
   if (true_for_all && KVD_MUTANT("progress_ahead_of_events")) {
-    SendHead(stream, {.revision = stream.progress_target, .watch_id = kNoWatch});
+    SendHead(stream, stream.progress_target, {.watch_id = kNoWatch});
     stream.progress_requests = 0;
     return true;
   }
@@ -249,7 +246,7 @@ bool WatchHub::Core::TryAnswerProgress(Stream& stream) {
   }
   const int requests = std::exchange(stream.progress_requests, 0);
   for (int i = 0; true_for_all && i < requests; ++i) {
-    SendHead(stream, {.revision = revision_, .watch_id = kNoWatch});
+    SendHead(stream, revision_, {.watch_id = kNoWatch});
   }
   return true;
 }
@@ -274,7 +271,7 @@ void WatchHub::Core::ProgressTick(Stream& stream) {
     const bool idle = !watcher.has(Watcher::kSentSinceTick);
     watcher.flags &= static_cast<uint8_t>(~Watcher::kSentSinceTick);
     if (idle && !full && watcher.state == Watcher::State::kSynced && watcher.progress_from <= revision_) {
-      SendHead(stream, {.revision = revision_, .watch_id = id});
+      SendHead(stream, revision_, {.watch_id = id});
     }
   }
   ArmProgress(stream);

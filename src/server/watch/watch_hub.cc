@@ -8,6 +8,10 @@
 #include "storage/store.h"
 
 namespace kvd::server {
+namespace {
+// Deliveries that are sent before more of them are gathered, at the next revision.
+constexpr size_t kManyDue = size_t{64} * 1024;
+}  // namespace
 
 WatchHub::Core::Core(Options options, const storage::Store& store, const HeaderSource& headers,
                      base::Executor& watch, base::Executor& background)
@@ -82,7 +86,7 @@ void WatchHub::Core::Drain() {
     int64_t current = 0;
     for (const storage::Event& event : commit.events) {
       if (event.revision.main != current) {
-        if (batch_bytes >= options_.slice_bytes) {
+        if (batch_bytes >= options_.slice_bytes || due_.size() >= kManyDue) {
           Flush(current);
           batch_bytes = 0;
         }

@@ -1,5 +1,5 @@
 // The server's side of one Watch stream of etcd's API (ETCD: api/etcdserverpb/rpc.proto, service Watch), free
-// of any transport: encoded WatchRequests come in, the pieces of encoded WatchResponses go out.
+// of any transport: encoded WatchRequests come in, encoded WatchResponses go out.
 #pragma once
 
 #include <cstddef>
@@ -8,11 +8,10 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "absl/status/status.h"
-#include "base/bytes.h"
 #include "base/key_interval.h"
+#include "server/watch/response_batch.h"
 
 namespace kvd::server {
 
@@ -24,9 +23,9 @@ namespace kvd::server {
 class WatchSink {
  public:
   virtual ~WatchSink() = default;
-  // One WatchResponse message: the concatenation of the pieces, without gRPC framing. Pieces are shared with
-  // other streams.
-  virtual void Send(std::vector<base::SharedBytes> pieces) = 0;
+  // At least one response. Those that one task of the hub has for a stream come together, as far as they are
+  // not many bytes.
+  virtual void Send(ResponseBatch responses) = 0;
   // Bytes given to Send and not yet given to the peer.
   virtual size_t queued_bytes() = 0;
   // One request of `bytes` has been handled, and whatever answers it was given to Send before.

@@ -36,20 +36,23 @@ base::SharedBytes Encode(const storage::Event& event, const std::string* previou
 
 }  // namespace
 
-base::SharedBytes EncodeHead(const HeaderSource& headers, const ResponseHead& head) {
+base::SharedBytes EncodeHeader(const HeaderSource& headers, int64_t revision) {
   std::string header;
   AppendUint64Field(header, 1, headers.cluster_id());
   AppendUint64Field(header, 2, headers.member_id());
-  AppendInt64Field(header, 3, head.revision);
+  AppendInt64Field(header, 3, revision);
   AppendUint64Field(header, 4, headers.term());
   std::string out;
   AppendBytesField(out, 1, header);
-  AppendInt64Field(out, 2, head.watch_id);
+  return base::SharedBytes(std::move(out));
+}
+
+base::SharedBytes EncodeHead(const ResponseHead& head) {
+  std::string out;
   AppendInt64Field(out, 3, head.created ? 1 : 0);
   AppendInt64Field(out, 4, head.canceled ? 1 : 0);
   AppendInt64Field(out, 5, head.compact_revision);
   if (!head.cancel_reason.empty()) AppendBytesField(out, 6, head.cancel_reason);
-  AppendInt64Field(out, 7, head.fragment ? 1 : 0);
   return base::SharedBytes(std::move(out));
 }
 

@@ -1,6 +1,6 @@
 // The wire form of what a watch stream says: WatchResponse = {header 1, watch_id 2, created 3, canceled 4,
 // compact_revision 5, cancel_reason 6, fragment 7, events 11}, Event = {type 1, kv 2, prev_kv 3}. A response
-// is a head of its own followed by event pieces that any number of responses share.
+// is put together by ResponseBatch, of pieces that any number of responses share.
 //
 // Thread-safety: pure functions; an EncodedEvent is thread-compatible.
 #pragma once
@@ -17,16 +17,19 @@ namespace kvd::server {
 
 class HeaderSource;
 
+// The header of a response, with its tag: the same for all responses of one moment.
+base::SharedBytes EncodeHeader(const HeaderSource& headers, int64_t revision);
+
+// What a response says beside its header and events.
 struct ResponseHead {
-  int64_t revision = 0;
   int64_t watch_id = 0;
   bool created = false;
   bool canceled = false;
-  bool fragment = false;
   int64_t compact_revision = 0;
   std::string_view cancel_reason = {};
 };
-base::SharedBytes EncodeHead(const HeaderSource& headers, const ResponseHead& head);
+// All but the watch ID, which ResponseBatch puts ahead of it.
+base::SharedBytes EncodeHead(const ResponseHead& head);
 
 // One event and its pieces, the `events` field of a response with tag and length, made when first asked for.
 class EncodedEvent {

@@ -41,7 +41,7 @@ struct Watcher {
   WatcherGroup* group = nullptr;
   Watcher* next_in_group = nullptr;
   Watcher* prev_in_group = nullptr;
-  uint32_t slot = kNoSlot;  // its events that wait to be sent within the present task
+  uint32_t slot = kNoSlot;  // among those who are due events within the present task
   State state = State::kSynced;
   uint8_t flags = 0;
 };

@@ -122,7 +122,10 @@ Group* RemoveNode(Group* t, Group* n) {
 }
 
 void VisitAll(const Group* g, absl::FunctionRef<void(Watcher&)> visit) {
-  for (Watcher* w = g->head; w != nullptr; w = w->next_in_group) visit(*w);
+  for (Watcher* w = g->head; w != nullptr; w = w->next_in_group) {
+    __builtin_prefetch(w->next_in_group);
+    visit(*w);
+  }
 }
 
 void Stab(const Group* t, std::string_view key, absl::FunctionRef<void(Watcher&)> visit) {

@@ -8,14 +8,17 @@
 
 namespace kvd::server {
 
-void TestSink::Send(std::vector<base::SharedBytes> pieces) {
+void TestSink::Send(ResponseBatch responses) {
   ASSERT_EQ(finished, "") << "sent after the end";
-  std::string message;
-  for (const auto& piece : pieces) message.append(piece.view());
-  pieces_sent.push_back(pieces.size());
-  queued_ += message.size();
+  ASSERT_FALSE(responses.empty());
+  int count = 0;
+  responses.ForEach([&](std::string_view message) {
+    ++count;
+    queued_ += message.size();
+    queue_.emplace_back(message);
+  });
+  responses_sent.push_back(count);
   max_queued = std::max(max_queued, queued_);
-  queue_.push_back(std::move(message));
   while (!held_ && !queue_.empty()) TakeOne();
 }
 

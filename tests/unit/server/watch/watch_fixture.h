@@ -24,7 +24,7 @@ class TestSink final : public WatchSink {
  public:
   explicit TestSink(size_t limit) : half_(limit / 2) {}
 
-  void Send(std::vector<base::SharedBytes> pieces) override;
+  void Send(ResponseBatch responses) override;
   size_t queued_bytes() override { return queued_; }
   void Finish(absl::StatusCode code, std::string_view message) override;
 
@@ -34,8 +34,8 @@ class TestSink final : public WatchSink {
   bool empty() const { return queue_.empty(); }
 
   std::vector<etcdserverpb::WatchResponse> received;
-  std::vector<size_t> pieces_sent;
-  std::string finished;  // "code: message"
+  std::vector<int> responses_sent;  // in each call
+  std::string finished;             // "code: message"
   size_t max_queued = 0;
 
  private:

@@ -1,6 +1,10 @@
 // What a client sees of Watch, rule by rule.
 #include "server/watch/watch_hub.h"
 
+#include <algorithm>
+#include <map>
+#include <set>
+
 #include "watch_fixture.h"
 
 namespace kvd::server {
@@ -376,30 +380,137 @@ TEST_F(WatchHubTest, ShutdownFinishesEveryStream) {
   EXPECT_EQ(hub_->stats().watchers, 0);
 }
 
-TEST_F(WatchHubTest, ManyWatchersShareTheBytesOfAnEvent) {
-  struct KeepPieces final : WatchSink {
-    void Send(std::vector<base::SharedBytes> p) override { pieces.push_back(std::move(p)); }
-    size_t queued_bytes() override { return 0; }
-    void Finish(absl::StatusCode, std::string_view) override {}
-    std::vector<std::vector<base::SharedBytes>> pieces;
-  };
-  std::vector<std::shared_ptr<KeepPieces>> sinks;
-  std::vector<std::unique_ptr<WatchStream>> streams;
+// Keeps what it is sent as it was sent.
+struct KeepBatches final : WatchSink {
+  void Send(ResponseBatch responses) override {
+    queued += responses.size();
+    batches.push_back(std::move(responses));
+  }
+  size_t queued_bytes() override { return queued; }
+  void Finish(absl::StatusCode, std::string_view) override {}
+
+  // The watch IDs of one batch.
+  std::vector<int64_t> IdsOf(size_t batch) const {
+    std::vector<int64_t> ids;
+    batches[batch].ForEach([&](std::string_view message) {
+      etcdserverpb::WatchResponse response;
+      EXPECT_TRUE(response.ParseFromString(std::string(message)));
+      ids.push_back(response.watch_id());
+    });
+    return ids;
+  }
+
+  std::vector<ResponseBatch> batches;
+  size_t queued = 0;
+};
+
+std::string WatchOf(const std::string& key) {
   etcdserverpb::WatchRequest request;
-  request.mutable_create_request()->set_key("a");
+  request.mutable_create_request()->set_key(key);
+  return request.SerializeAsString();
+}
+
+TEST_F(WatchHubTest, ManyWatchersShareTheBytesOfAnEvent) {
+  std::vector<std::shared_ptr<KeepBatches>> sinks;
+  std::vector<std::unique_ptr<WatchStream>> streams;
   for (int i = 0; i < 50; ++i) {
-    sinks.push_back(std::make_shared<KeepPieces>());
+    sinks.push_back(std::make_shared<KeepBatches>());
     streams.push_back(hub_->Open(sinks.back()));
-    streams.back()->OnRequest(request.SerializeAsString());
+    for (int watches = 0; watches < 3; ++watches) streams.back()->OnRequest(WatchOf("a"));
   }
   Settle();
   Put("a", "x");
   Settle();
+  std::set<const char*> bytes;
   for (const auto& sink : sinks) {
-    ASSERT_EQ(sink->pieces.size(), 2u);
-    ASSERT_EQ(sink->pieces[1].size(), 2u);
-    EXPECT_EQ(sink->pieces[1][1].data(), sinks[0]->pieces[1][1].data());
+    const ResponseBatch& last = sink->batches.back();
+    ASSERT_EQ(last.count(), 3u);
+    for (size_t i = 0; i < last.count(); ++i) {
+      last.ForEachPiece(i, [&](const base::SharedBytes& piece) { bytes.insert(piece.data()); });
+    }
   }
+  EXPECT_EQ(bytes.size(), 1u);
+}
+
+TEST_F(WatchHubTest, WhatOneTaskHasForAStreamIsHandedOverOnce) {
+  auto sink = std::make_shared<KeepBatches>();
+  auto other = std::make_shared<KeepBatches>();
+  const auto stream = hub_->Open(sink);
+  const auto other_stream = hub_->Open(other);
+  for (int i = 0; i < 3; ++i) stream->OnRequest(WatchOf("a"));
+  other_stream->OnRequest(WatchOf("b"));
+  stream->OnRequest(WatchOf("b"));
+  Settle();
+  sink->batches.clear();
+  other->batches.clear();
+  Txn({{false, "a", "x"}, {false, "b", "y"}});
+  Settle();
+  ASSERT_EQ(sink->batches.size(), 1u);
+  EXPECT_THAT(sink->IdsOf(0), testing::UnorderedElementsAre(0, 1, 2, 3));
+  ASSERT_EQ(other->batches.size(), 1u);
+  EXPECT_THAT(other->IdsOf(0), testing::ElementsAre(0));
+}
+
+// What many watchers are to get of many events is not gathered all at once.
+TEST_F(WatchHubTest, ManyDeliveriesGoOutAtARevision) {
+  constexpr int kWatchers = 70;
+  constexpr int kWrites = 1000;
+  MakeHub({.max_queued_bytes = size_t{64} << 20});
+  auto sink = std::make_shared<KeepBatches>();
+  const auto stream = hub_->Open(sink);
+  for (int i = 0; i < kWatchers; ++i) stream->OnRequest(WatchOf("a"));
+  Settle();
+  sink->batches.clear();
+  for (int i = 0; i < kWrites; ++i) Put("a", "x");
+  Settle();
+  std::map<int64_t, std::vector<int64_t>> revisions;
+  size_t most = 0;
+  for (const ResponseBatch& batch : sink->batches) {
+    batch.ForEach([&](std::string_view message) {
+      etcdserverpb::WatchResponse response;
+      ASSERT_TRUE(response.ParseFromString(std::string(message)));
+      most = std::max(most, static_cast<size_t>(response.events_size()));
+      for (const auto& event : response.events()) {
+        revisions[response.watch_id()].push_back(event.kv().mod_revision());
+      }
+    });
+  }
+  EXPECT_LT(most, static_cast<size_t>(kWrites));
+  ASSERT_EQ(revisions.size(), static_cast<size_t>(kWatchers));
+  for (const auto& [id, seen] : revisions) {
+    ASSERT_EQ(seen.size(), static_cast<size_t>(kWrites));
+    EXPECT_TRUE(std::is_sorted(seen.begin(), seen.end()));
+    EXPECT_EQ(seen.back() - seen.front(), kWrites - 1);
+  }
+}
+
+// The stream begins to send before the last of it is made, and what it has not sent by then counts.
+TEST_F(WatchHubTest, ManyBytesAreHandedOverInParts) {
+  constexpr size_t kLimit = size_t{1} << 20;
+  MakeHub({.max_queued_bytes = kLimit});
+  auto sink = std::make_shared<KeepBatches>();
+  const auto stream = hub_->Open(sink);
+  constexpr int kWatchers = 100;
+  for (int i = 0; i < kWatchers; ++i) stream->OnRequest(WatchOf("a"));
+  Settle();
+  sink->batches.clear();
+  Put("a", std::string(10'000, 'x'));
+  Settle();
+  ASSERT_GT(sink->batches.size(), 2u);
+  EXPECT_LT(sink->batches[0].size(), size_t{300} << 10);
+  size_t responses = 0;
+  for (size_t i = 0; i < sink->batches.size(); ++i) {
+    responses += sink->IdsOf(i).size();
+  }
+  EXPECT_EQ(responses, static_cast<size_t>(kWatchers));
+
+  sink->batches.clear();
+  sink->queued = kLimit - 600'000;
+  Put("a", std::string(10'000, 'y'));
+  Settle();
+  EXPECT_GT(sink->queued, kLimit);
+  EXPECT_LT(sink->queued, kLimit + (size_t{300} << 10));
+  EXPECT_GT(hub_->stats().unsynced_watchers, 0);
 }
 
 }  // namespace

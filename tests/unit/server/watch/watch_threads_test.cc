@@ -14,11 +14,9 @@ class LaggingSink final : public WatchSink {
  public:
   explicit LaggingSink(base::Executor& peer) : peer_(peer) {}
 
-  void Send(std::vector<base::SharedBytes> pieces) override {
-    size_t bytes = 0;
-    for (const auto& piece : pieces) bytes += piece.size();
-    queued_.fetch_add(bytes);
-    peer_.Post([this, bytes, pieces = std::move(pieces)] { Take(pieces, bytes); });
+  void Send(ResponseBatch responses) override {
+    queued_.fetch_add(responses.size());
+    peer_.Post([this, responses = std::move(responses)] { Take(responses); });
   }
   size_t queued_bytes() override { return queued_.load(); }
   void Finish(absl::StatusCode, std::string_view) override { finished_.set_value(); }
@@ -32,16 +30,14 @@ class LaggingSink final : public WatchSink {
   WatchStream* stream = nullptr;  // set before the first request
 
  private:
-  void Take(const std::vector<base::SharedBytes>& pieces, size_t bytes) {
-    std::string message;
-    for (const auto& piece : pieces) message.append(piece.view());
-    etcdserverpb::WatchResponse response;
-    EXPECT_TRUE(response.ParseFromString(message));
-    {
+  void Take(const ResponseBatch& responses) {
+    responses.ForEach([&](std::string_view message) {
+      etcdserverpb::WatchResponse response;
+      EXPECT_TRUE(response.ParseFromString(std::string(message)));
       std::lock_guard lock(mu_);
       for (const auto& event : response.events()) revisions_.push_back(event.kv().mod_revision());
-    }
-    queued_.fetch_sub(bytes);
+    });
+    queued_.fetch_sub(responses.size());
     stream->OnWritable();
   }
 
