@@ -16,9 +16,8 @@ namespace {
 // So much of a reply is made at a time: enough to amortise it, little enough that other streams wait for less
 // than a millisecond.
 constexpr size_t kPullBytes = size_t{128} * 1024;
-// And of a stream's messages: they are still in the processor's cache when the socket takes them, and the
-// allocator has their memory at hand for each thread.
-constexpr size_t kPullMessageBytes = size_t{28} * 1024;
+// And of a stream's messages: they are still in the processor's cache when the socket takes them.
+constexpr size_t kPullMessageBytes = size_t{32} * 1024;
 
 constexpr uint8_t kNoCopy = NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE;
 

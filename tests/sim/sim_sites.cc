@@ -102,6 +102,7 @@ constexpr std::string_view kNames[] = {
     "watch/fragment",
     "watch/fragment early",
     "watch/left to history",
+    "watch/long turn",
     "watch/one event at a time",
     "watch/progress of who is behind",
     "watch/progress waits for the hub",

@@ -16,7 +16,7 @@
 namespace kvd::server {
 namespace {
 
-// A piece of a response of this size is shared with other streams, not copied.
+// A piece of a response of this size is sent as it is, shared with other streams.
 constexpr size_t kSharedPieceBytes = 4096;
 // Responses of fewer bytes are encoded at once: they are no larger than what they are made of.
 constexpr size_t kEncodedAtOnceBytes = 1024;
@@ -26,6 +26,20 @@ constexpr size_t kRequestOverhead = 128;
 // And what waits for the client: requests are read while there is less.
 constexpr size_t kMostQueuedBytes = size_t{1} << 20;
 static_assert(kMostQueuedBytes >= net::FrontDoorOptions{}.stream_high_bytes, "OnWritable must follow");
+
+// Appends the pieces of response `i` to `bytes`; of those that are shared, what comes before them to
+// `message`.
+void AppendPieces(const ResponseBatch& responses, size_t i, std::string& bytes, net::Message& message) {
+  if (responses.longest_piece() < kSharedPieceBytes) return responses.AppendPieces(i, bytes);
+  responses.ForEachPiece(i, [&](const base::SharedBytes& piece) {
+    if (piece.size() < kSharedPieceBytes) {
+      bytes.append(piece.view());
+      return;
+    }
+    message.Append(net::Piece(std::exchange(bytes, std::string())));
+    message.Append(net::Piece(piece));
+  });
+}
 
 // Responses from `*at` on that take up to `max_bytes`, at least one: small pieces copied together, since that
 // costs less than counting references to them; large ones as they are.
@@ -40,14 +54,7 @@ net::Message Encode(const ResponseBatch& responses, size_t max_bytes, size_t* at
     net::StoreGrpcPrefix(prefix, static_cast<uint32_t>(size));
     bytes.append(prefix, sizeof prefix);
     responses.AppendHead(*at, bytes);
-    responses.ForEachPiece(*at, [&](const base::SharedBytes& piece) {
-      if (piece.size() < kSharedPieceBytes) {
-        bytes.append(piece.view());
-        return;
-      }
-      message.Append(net::Piece(std::exchange(bytes, std::string())));
-      message.Append(net::Piece(piece));
-    });
+    AppendPieces(responses, *at, bytes, message);
     left -= std::min(left, sizeof prefix + size);
   } while (++*at < responses.count() && responses.SizeOf(*at) + net::kGrpcPrefixBytes <= left);
   if (message.size() == 0) return net::Message(std::move(bytes));

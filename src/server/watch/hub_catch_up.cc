@@ -165,8 +165,9 @@ void WatchHub::Core::Deliver(std::vector<Watcher*>& cohort, Slice slice, bool la
   for (uint32_t i = 0; i < batch_.size(); ++i) {
     const EncodedEvent& event = batch_[i];
     index_.Match(event.event().key, [&](Watcher& watcher) {
-      if (watcher.state != Watcher::State::kScanning || !watcher.wants(event.is_delete())) return;
+      if (watcher.state != Watcher::State::kScanning || !watcher.wants(event.is_delete())) return true;
       if (event.event().revision.main >= watcher.next_revision) due_.Add(watcher, i);
+      return true;
     });
   }
   Flush(slice.next_revision - 1);

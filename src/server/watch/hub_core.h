@@ -152,6 +152,9 @@ class WatchHub::Core : public std::enable_shared_from_this<WatchHub::Core> {
   void Run(F f);  // on the watch executor, unless the hub is gone
 
   // Intake.
+  void OfferTurn();  // apply thread
+  void TakeTurn();
+  bool IsShortTurn();
   void Drain();
   void SkipTo(int64_t revision);
 

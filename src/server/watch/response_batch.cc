@@ -1,5 +1,7 @@
 #include "server/watch/response_batch.h"
 
+#include <algorithm>
+
 #include "base/protobuf_wire.h"
 
 namespace kvd::server {
@@ -32,6 +34,7 @@ void ResponseBatch::Append(const base::SharedBytes& piece) {
       response.first = static_cast<uint32_t>(first);
     }
     pieces_.push_back(piece);
+    longest_piece_ = std::max(longest_piece_, piece.size());
   }
   ++response.pieces;
   response.size += static_cast<uint32_t>(piece.size());
@@ -60,6 +63,11 @@ void ResponseBatch::AppendHead(size_t i, std::string& out) const {
   out.append(fields, static_cast<size_t>(end - fields));
 }
 
+void ResponseBatch::AppendPieces(size_t i, std::string& out) const {
+  const Response& response = responses_[i];
+  for (uint32_t p = 0; p < response.pieces; ++p) out.append(pieces_[response.first + p].view());
+}
+
 void ResponseBatch::ForEachPiece(size_t i, absl::FunctionRef<void(const base::SharedBytes&)> visit) const {
   const Response& response = responses_[i];
   for (uint32_t p = 0; p < response.pieces; ++p) visit(pieces_[response.first + p]);
@@ -70,7 +78,7 @@ void ResponseBatch::ForEach(absl::FunctionRef<void(std::string_view)> visit) con
   for (size_t i = 0; i < count(); ++i) {
     bytes.clear();
     AppendHead(i, bytes);
-    ForEachPiece(i, [&bytes](const base::SharedBytes& piece) { bytes.append(piece.view()); });
+    AppendPieces(i, bytes);
     visit(bytes);
   }
 }

@@ -41,9 +41,13 @@ class ResponseBatch {
 
   // How many bytes response `i` has, without its prefix.
   size_t SizeOf(size_t i) const { return responses_[i].size; }
+  // The size of the longest piece in it.
+  size_t longest_piece() const { return longest_piece_; }
   // Appends response `i`, up to its pieces, without its prefix.
   void AppendHead(size_t i, std::string& out) const;
-  // And its pieces, one by one.
+  // Appends its pieces.
+  void AppendPieces(size_t i, std::string& out) const;
+  // Its pieces, one by one.
   void ForEachPiece(size_t i, absl::FunctionRef<void(const base::SharedBytes&)> visit) const;
   // Each response by itself, joined, without its prefix: for those who read them here.
   void ForEach(absl::FunctionRef<void(std::string_view)> visit) const;
@@ -61,6 +65,7 @@ class ResponseBatch {
   absl::InlinedVector<Response, 1> responses_;
   absl::InlinedVector<base::SharedBytes, 1> pieces_;
   size_t size_ = 0;
+  size_t longest_piece_ = 0;
 };
 
 }  // namespace kvd::server

@@ -44,7 +44,47 @@ void WatchHub::Core::OnCommit(int64_t last_revision, absl::Span<const storage::E
     }
     post = !std::exchange(intake_.posted, true);
   }
-  if (post) Run([](Core& core) { core.Drain(); });
+  if (post) OfferTurn();
+}
+
+// The apply thread takes the hub's turn itself if the hub is idle, which saves waking another; but at the end
+// of what it is at, when those who wait for the commit have been answered.
+void WatchHub::Core::OfferTurn() {
+  base::Executor* const here = base::Executor::OfThisThread();
+  if (here == nullptr) return Run([](Core& core) { core.TakeTurn(); });
+  here->Post([self = shared_from_this()] {
+    self->watch_.PostOrRun([self] {
+      if (!self->abandoned_.load(std::memory_order_relaxed)) self->TakeTurn();
+    });
+  });
+}
+
+// On the hub's own thread, or another's, which is not to be kept.
+void WatchHub::Core::TakeTurn() {
+  if (base::Executor::OfThisThread() == &watch_ || IsShortTurn()) return Drain();
+  KVD_PROBE("watch/long turn");
+  Run([](Core& core) { core.Drain(); });
+}
+
+bool WatchHub::Core::IsShortTurn() {
+  constexpr size_t kFewEvents = 8;
+  constexpr size_t kFewDeliveries = 32;
+  constexpr size_t kFewBytes = size_t{64} * 1024;
+  if (!progress_waiting_.empty()) return false;
+  std::lock_guard lock(intake_mu_);
+  if (intake_.skipped_to != 0 || intake_.bytes > kFewBytes) return false;
+  size_t events = 0;
+  size_t deliveries = 0;
+  for (const Intake::Commit& commit : intake_.commits) {
+    for (const storage::Event& event : commit.events) {
+      const auto takes_little = [&deliveries](Watcher& watcher) {
+        // The record before an event has to be read.
+        return ++deliveries <= kFewDeliveries && !watcher.has(Watcher::kPrevKv);
+      };
+      if (++events > kFewEvents || !index_.Match(event.key, takes_little)) return false;
+    }
+  }
+  return true;
 }
 
 void WatchHub::Core::OnReplaced(int64_t current_revision) {
@@ -96,6 +136,7 @@ void WatchHub::Core::Drain() {
       uint32_t position = Watcher::kNoSlot;
       index_.Match(event.key, [&](Watcher& watcher) {
         if (watcher.state == Watcher::State::kSynced) Offer(watcher, event, &position);
+        return true;
       });
     }
     revision_ = commit.last_revision;

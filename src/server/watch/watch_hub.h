@@ -7,7 +7,8 @@
 // memory per stream is bounded by Options::max_queued_bytes plus one slice.
 //
 // Threads: the store's observer runs on the apply thread and only queues; everything else runs on `watch`,
-// which may be shared with other work; reads of history run on `background`, one slice at a time. No thread
+// which may be shared with other work, and for whose place the apply thread stands in when there is little to
+// do (base::Executor::PostOrRun); reads of history run on `background`, one slice at a time. No thread
 // of its own, no lock on the way of a delivery.
 //
 // Ownership: the store, the header source and both executors outlive the hub; before it is destroyed, the

@@ -121,19 +121,19 @@ Group* RemoveNode(Group* t, Group* n) {
   return t;
 }
 
-void VisitAll(const Group* g, absl::FunctionRef<void(Watcher&)> visit) {
+bool VisitAll(const Group* g, absl::FunctionRef<bool(Watcher&)> visit) {
   for (Watcher* w = g->head; w != nullptr; w = w->next_in_group) {
-    __builtin_prefetch(w->next_in_group);
-    visit(*w);
+    if (!visit(*w)) return false;
   }
+  return true;
 }
 
-void Stab(const Group* t, std::string_view key, absl::FunctionRef<void(Watcher&)> visit) {
-  if (t == nullptr || Before(*t->furthest, key)) return;
-  Stab(t->left, key, visit);
-  if (key < t->start()) return;
-  if (!Before(*t, key)) VisitAll(t, visit);
-  Stab(t->right, key, visit);
+bool Stab(const Group* t, std::string_view key, absl::FunctionRef<bool(Watcher&)> visit) {
+  if (t == nullptr || Before(*t->furthest, key)) return true;
+  if (!Stab(t->left, key, visit)) return false;
+  if (key < t->start()) return true;
+  if (!Before(*t, key) && !VisitAll(t, visit)) return false;
+  return Stab(t->right, key, visit);
 }
 
 void DeleteTree(Group* t) {
@@ -217,10 +217,10 @@ base::KeyInterval WatcherIndex::IntervalOf(const Watcher& watcher) {
   return base::KeyInterval::Between(g.start(), g.end());
 }
 
-void WatcherIndex::Match(std::string_view key, absl::FunctionRef<void(Watcher&)> visit) const {
+bool WatcherIndex::Match(std::string_view key, absl::FunctionRef<bool(Watcher&)> visit) const {
   const auto it = singles_.find(key);
-  if (it != singles_.end()) VisitAll(*it, visit);
-  Stab(root_, key, visit);
+  if (it != singles_.end() && !VisitAll(*it, visit)) return false;
+  return Stab(root_, key, visit);
 }
 
 }  // namespace kvd::server

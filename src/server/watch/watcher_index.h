@@ -29,9 +29,9 @@ class WatcherIndex {
   void Remove(Watcher& watcher);
   // The interval it was inserted with; the view lives as long as it is in the index.
   static base::KeyInterval IntervalOf(const Watcher& watcher);
-  // Every watcher whose interval holds `key`, in an order that depends on nothing but the insertions. `visit`
-  // must not change the index.
-  void Match(std::string_view key, absl::FunctionRef<void(Watcher&)> visit) const;
+  // Every watcher whose interval holds `key`, in an order that depends on nothing but the insertions, until
+  // `visit` returns false; so does this then. `visit` must not change the index.
+  bool Match(std::string_view key, absl::FunctionRef<bool(Watcher&)> visit) const;
 
  private:
   struct Hash {

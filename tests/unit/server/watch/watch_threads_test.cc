@@ -1,5 +1,6 @@
 // The hub on real threads: the apply thread, the hub's two executors and peers of their own, all at once.
 #include <atomic>
+#include <condition_variable>
 #include <future>
 #include <mutex>
 
@@ -99,6 +100,82 @@ TEST(WatchThreads, EveryStreamGetsEveryRevision) {
   watch.Stop();
   background.Stop();
   peer.Stop();
+  store->SetObserver(nullptr);
+}
+
+// Says on whose thread it was given events.
+class ThreadSink final : public WatchSink {
+ public:
+  void Send(ResponseBatch responses) override {
+    std::lock_guard lock(mu_);
+    responses.ForEach([this](std::string_view message) {
+      etcdserverpb::WatchResponse response;
+      EXPECT_TRUE(response.ParseFromString(std::string(message)));
+      responses_ += 1;
+      if (!response.created()) thread_ = base::Executor::OfThisThread();
+    });
+    changed_.notify_all();
+  }
+  size_t queued_bytes() override { return 0; }
+  void Finish(absl::StatusCode, std::string_view) override {}
+
+  // Of the last event, once there have been so many responses.
+  base::Executor* ThreadOf(int responses) {
+    std::unique_lock lock(mu_);
+    EXPECT_TRUE(changed_.wait_for(lock, std::chrono::seconds(20), [&] { return responses_ >= responses; }));
+    return thread_;
+  }
+
+ private:
+  std::mutex mu_;
+  std::condition_variable changed_;
+  int responses_ = 0;
+  base::Executor* thread_ = nullptr;
+};
+
+TEST(WatchThreads, TheApplyThreadStandsInForAnIdleHub_UnlessThereIsMuchToDo) {
+  base::ThreadExecutor watch("watch");
+  base::ThreadExecutor background("background");
+  base::ThreadExecutor apply("apply");
+  FixedHeaders headers;
+  auto store = NewStore(background);
+  WatchHub hub({}, *store, headers, watch, background);
+  store->SetObserver(&hub.observer());
+  uint64_t index = 0;
+  const auto put = [&](const std::string& key) {
+    apply.Post([&store, key, i = ++index] { Write(*store, i, {{false, key, "v"}}); });
+  };
+  auto sink = std::make_shared<ThreadSink>();
+  const auto stream = hub.Open(sink);
+  etcdserverpb::WatchRequest request;
+  request.mutable_create_request()->set_key("a");
+  stream->OnRequest(request.SerializeAsString());
+  int responses = 1;
+  sink->ThreadOf(responses);
+  base::Executor* last = nullptr;
+  for (int i = 0; i < 10'000 && last != &apply; ++i) {  // the hub may be at work still
+    put("a");
+    last = sink->ThreadOf(++responses);
+  }
+  EXPECT_EQ(last, &apply);
+
+  const auto expect_on_watch = [&](const std::string& key, int watchers, bool prev_kv) {
+    auto many = std::make_shared<ThreadSink>();
+    const auto other = hub.Open(many);
+    request.mutable_create_request()->set_key(key);
+    request.mutable_create_request()->set_prev_kv(prev_kv);
+    for (int i = 0; i < watchers; ++i) other->OnRequest(request.SerializeAsString());
+    many->ThreadOf(watchers);
+    for (int i = 2; i < 50; ++i) {
+      put(key);
+      EXPECT_EQ(many->ThreadOf(i * watchers), &watch);
+    }
+  };
+  expect_on_watch("many", 100, false);
+  expect_on_watch("previous", 1, true);
+  apply.Stop();
+  watch.Stop();
+  background.Stop();
   store->SetObserver(nullptr);
 }
 

@@ -17,7 +17,10 @@ using base::KeyInterval;
 
 std::vector<int64_t> Ids(const WatcherIndex& index, std::string_view key) {
   std::vector<int64_t> ids;
-  index.Match(key, [&](Watcher& w) { ids.push_back(w.id); });
+  index.Match(key, [&](Watcher& w) {
+    ids.push_back(w.id);
+    return true;
+  });
   return ids;
 }
 
@@ -44,6 +47,23 @@ TEST(WatcherIndex, FindsSinglesAndIntervals) {
   EXPECT_TRUE(WatcherIndex::IntervalOf(watchers[0]).is_single());
   for (Watcher& w : watchers) index.Remove(w);
   EXPECT_EQ(Ids(index, "b"), std::vector<int64_t>());
+}
+
+TEST(WatcherIndex, AVisitThatReturnsFalseIsTheLast) {
+  WatcherIndex index;
+  std::deque<Watcher> watchers(9);
+  for (size_t i = 0; i < watchers.size(); i += 3) {
+    index.Insert(watchers[i], KeyInterval::Single("b"));
+    index.Insert(watchers[i + 1], KeyInterval::Between("a", "c"));
+    index.Insert(watchers[i + 2], KeyInterval::From(std::string(i / 3 + 1, 'a')));
+  }
+  for (size_t last = 1; last <= watchers.size(); ++last) {
+    size_t visits = 0;
+    EXPECT_FALSE(index.Match("b", [&](Watcher&) { return ++visits < last; }));
+    EXPECT_EQ(visits, last);
+  }
+  EXPECT_TRUE(index.Match("b", [](Watcher&) { return true; }));
+  for (Watcher& w : watchers) index.Remove(w);
 }
 
 TEST(WatcherIndex, MatchesAModelUnderRandomChanges) {
