@@ -18,6 +18,9 @@ namespace {
 constexpr size_t kPipelineMessages = 64;
 constexpr size_t kPipelineRequests = 4;
 
+constexpr size_t kFewMessages = 2;
+constexpr size_t kFewEntries = 4;
+
 // The time in {"OK":true,"Now":"2006-01-02T15:04:05.999999999Z"}; nothing if the answer is not that.
 std::optional<base::Nanos> ParseProbe(std::string_view body) {
   if (body.find("\"OK\":true") == std::string_view::npos) return std::nullopt;
@@ -32,6 +35,15 @@ std::optional<base::Nanos> ParseProbe(std::string_view body) {
   if (!absl::ParseTime(absl::RFC3339_full, base::ToAbsl(body.substr(begin, end - begin)), &now, &error))
     return std::nullopt;
   return base::Nanos(absl::ToUnixNanos(now));
+}
+
+// Whether the thread that brings these may write them itself, which saves waking the I/O thread. More of them
+// are load: that the I/O thread shares, and what comes until it gets to them goes out in the same write.
+bool AreFew(const std::vector<OutgoingMessage>& messages) {
+  if (messages.size() > kFewMessages) return false;
+  size_t entries = 0;
+  for (const OutgoingMessage& m : messages) entries += m.entries.size();
+  return entries <= kFewEntries;
 }
 
 }  // namespace
@@ -72,34 +84,48 @@ void Peer::Wake() {
 }
 
 void Peer::Send(std::vector<OutgoingMessage>&& messages) {
-  std::lock_guard lock(mutex_);
-  if (closed_ || messages.empty()) return;
-  for (OutgoingMessage& m : messages) {
-    if (Push(std::move(m))) continue;
-    ++send_failures_;
-    overflow_ = true;
+  std::array<std::shared_ptr<StreamWriter>, 2> writers;
+  const bool few = AreFew(messages);
+  {
+    std::lock_guard lock(mutex_);
+    if (closed_ || messages.empty()) return;
+    for (OutgoingMessage& m : messages) {
+      if (Push(std::move(m))) continue;
+      ++send_failures_;
+      overflow_ = true;
+    }
+    if (!few || overflow_ || !lanes_[kPipeline].queue.empty() || core_->thread.IsCurrent()) return Wake();
+    for (size_t i = 0; i < writers.size(); ++i) {
+      if (!lanes_[i].queue.empty()) writers[i] = writers_[i];
+    }
   }
-  Wake();
+  for (const std::shared_ptr<StreamWriter>& writer : writers) {
+    if (writer == nullptr || writer->SendHere()) continue;
+    std::lock_guard lock(mutex_);
+    Wake();
+  }
 }
 
 void Peer::Run(bool thread_stopped) {
   std::shared_ptr<Peer> keep;
+  std::array<std::shared_ptr<StreamWriter>, 2> writers;
   bool overflow;
   {
     std::lock_guard lock(mutex_);
     keep = std::exchange(woken_, nullptr);
     overflow = std::exchange(overflow_, false);
+    writers = writers_;
   }
   if (thread_stopped || stopped_) return;
   IoThread::Batch batch(core_->thread);
-  for (const std::shared_ptr<StreamWriter>& writer : writers_) {
-    if (auto held = writer) held->Pump();
+  for (const std::shared_ptr<StreamWriter>& writer : writers) {
+    if (writer) writer->Pump();
   }
   PumpPipeline();
   if (overflow && !stopped_) core_->NotifyUnreachable(id_);
 }
 
-std::vector<OutgoingMessage> Peer::Take(StreamKind kind, size_t max_bytes) {
+std::vector<OutgoingMessage> Peer::Take(StreamKind kind, size_t max_bytes, bool* more) {
   std::vector<OutgoingMessage> out;
   size_t taken = 0;
   std::lock_guard lock(mutex_);
@@ -112,6 +138,7 @@ std::vector<OutgoingMessage> Peer::Take(StreamKind kind, size_t max_bytes) {
     out.push_back(std::move(lane.queue.front()));
     lane.queue.pop_front();
   }
+  *more = !lane.queue.empty();
   return out;
 }
 
@@ -125,22 +152,28 @@ void Peer::Start() {
 
 void Peer::Stop() {
   if (std::exchange(stopped_, true)) return;
+  std::array<std::shared_ptr<StreamWriter>, 2> writers;
   {
     std::lock_guard lock(mutex_);
     closed_ = true;
     lanes_ = {};
+    writers.swap(writers_);
     active_since_.reset();
   }
   for (auto& reader : readers_) {
     if (auto held = std::exchange(reader, nullptr)) held->Stop();
   }
-  for (auto& writer : writers_) {
-    if (auto held = std::exchange(writer, nullptr)) held->Close(absl::CancelledError("peer removed"));
+  for (const std::shared_ptr<StreamWriter>& writer : writers) {
+    if (writer) writer->Close(absl::CancelledError("peer removed"));
   }
 }
 
 void Peer::Attach(StreamKind kind, const std::shared_ptr<StreamWriter>& writer) {
-  std::shared_ptr<StreamWriter> old = std::exchange(writers_[LaneOf(kind)], writer);
+  std::shared_ptr<StreamWriter> old = writer;
+  {
+    std::lock_guard lock(mutex_);
+    old.swap(writers_[LaneOf(kind)]);
+  }
   if (old) {
     old->Close(absl::CancelledError("replaced by a new stream of the same peer"));
     if (stopped_) return;
@@ -157,16 +190,17 @@ void Peer::Attach(StreamKind kind, const std::shared_ptr<StreamWriter>& writer) 
 }
 
 void Peer::Detach(StreamKind kind, StreamWriter* writer, bool unsent) {
-  auto& slot = writers_[LaneOf(kind)];
-  bool present = slot.get() == writer;
-  if (present) {
-    slot.reset();
+  {
     std::lock_guard lock(mutex_);
-    Lane& lane = lanes_[LaneOf(kind)];
-    lane.attached = false;
-    send_failures_ += lane.queue.size();
-    lane.queue.clear();
-    lane.bytes = 0;
+    auto& slot = writers_[LaneOf(kind)];
+    if (slot.get() == writer) {
+      slot.reset();
+      Lane& lane = lanes_[LaneOf(kind)];
+      lane.attached = false;
+      send_failures_ += lane.queue.size();
+      lane.queue.clear();
+      lane.bytes = 0;
+    }
   }
   if (unsent) ++send_failures_;
   // What the socket took may not have arrived either, so this is told even when nothing waited.

@@ -1,6 +1,6 @@
 // A remote member: what waits to be sent to it, the streams that carry it, and whether it is reachable.
 //
-// Thread-safety: Send, the getters and UpdateUrls from any thread; the rest on the I/O thread.
+// Thread-safety: Send, Take, the getters and UpdateUrls from any thread; the rest on the I/O thread.
 #pragma once
 
 #include <array>
@@ -32,6 +32,7 @@ class Peer : public std::enable_shared_from_this<Peer>, private WorkNode {
   const std::string& hex_id() const { return hex_id_; }
   bool remote() const { return remote_; }
 
+  // A few messages are written by the caller's thread where nothing is under way (StreamWriter::SendHere).
   void Send(std::vector<OutgoingMessage>&& messages);
   void UpdateUrls(std::vector<std::string> urls);
   // The URL to try next; `failed` moves on to the next one if it is still the one in use.
@@ -49,8 +50,9 @@ class Peer : public std::enable_shared_from_this<Peer>, private WorkNode {
   void Attach(StreamKind kind, const std::shared_ptr<StreamWriter>& writer);
   // `unsent`: the writer had messages that it may not have delivered.
   void Detach(StreamKind kind, StreamWriter* writer, bool unsent);
-  // Messages for the stream in their order, at least one if there is any, up to about max_bytes.
-  std::vector<OutgoingMessage> Take(StreamKind kind, size_t max_bytes);
+  // Messages for the stream in their order, at least one if there is any, up to about max_bytes; `more` says
+  // whether others wait behind them.
+  std::vector<OutgoingMessage> Take(StreamKind kind, size_t max_bytes, bool* more);
 
   // Reachability, as the streams and requests find it.
   void Activate();
@@ -87,22 +89,22 @@ class Peer : public std::enable_shared_from_this<Peer>, private WorkNode {
   const bool remote_;
 
   mutable std::mutex mutex_;
-  std::vector<std::string> urls_;            // guarded by mutex_
-  size_t url_ = 0;                           // guarded by mutex_
-  std::array<Lane, kLanes> lanes_;           // guarded by mutex_
-  std::shared_ptr<Peer> woken_;              // guarded by mutex_; set while Run is due
-  bool overflow_ = false;                    // guarded by mutex_; to be told on the I/O thread
-  bool closed_ = false;                      // guarded by mutex_
-  std::optional<base::Nanos> active_since_;  // guarded by mutex_
-  base::Nanos round_trip_{0};                // guarded by mutex_
-  base::Nanos clock_difference_{0};          // guarded by mutex_
+  std::vector<std::string> urls_;                         // guarded by mutex_
+  size_t url_ = 0;                                        // guarded by mutex_
+  std::array<Lane, kLanes> lanes_;                        // guarded by mutex_
+  std::array<std::shared_ptr<StreamWriter>, 2> writers_;  // guarded by mutex_; set on the I/O thread only
+  std::shared_ptr<Peer> woken_;                           // guarded by mutex_; set while Run is due
+  bool overflow_ = false;                                 // guarded by mutex_; to be told on the I/O thread
+  bool closed_ = false;                                   // guarded by mutex_
+  std::optional<base::Nanos> active_since_;               // guarded by mutex_
+  base::Nanos round_trip_{0};                             // guarded by mutex_
+  base::Nanos clock_difference_{0};                       // guarded by mutex_
 
   std::atomic<uint64_t> sent_bytes_{0}, received_bytes_{0}, send_failures_{0}, receive_failures_{0};
   std::atomic<uint64_t> snapshots_sent_{0}, snapshot_failures_{0};
 
   // I/O thread only.
   bool stopped_ = false;
-  std::array<std::shared_ptr<StreamWriter>, 2> writers_;
   std::array<std::shared_ptr<StreamReader>, 2> readers_;
   size_t posts_ = 0;
   bool probing_ = false;

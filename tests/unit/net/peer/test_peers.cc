@@ -138,7 +138,13 @@ RawSocket::RawSocket(uint16_t port) : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_C
 }
 
 RawSocket::~RawSocket() {
-  ::close(fd_);
+  if (fd_ >= 0) ::close(fd_);
+}
+
+void RawSocket::Reset() {
+  linger at_once{1, 0};
+  ::setsockopt(fd_, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+  ::close(std::exchange(fd_, -1));
 }
 
 bool RawSocket::Send(std::string_view bytes) {
@@ -159,6 +165,12 @@ std::string RawSocket::ReadAll(size_t max) {
     out.append(buffer, static_cast<size_t>(n));
   }
   return out;
+}
+
+std::string RawSocket::ReadSome() {
+  char buffer[65536];
+  const ssize_t n = ::recv(fd_, buffer, sizeof buffer, 0);
+  return n <= 0 ? std::string() : std::string(buffer, static_cast<size_t>(n));
 }
 
 std::string RawSocket::ReadUntil(std::string_view text) {

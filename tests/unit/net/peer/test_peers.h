@@ -79,6 +79,10 @@ class RawSocket {
   bool Send(std::string_view bytes);
   // Everything until the other side closes, at most `max` bytes; waits 20 s at most.
   std::string ReadAll(size_t max = 1 << 20);
+  // Some bytes, as they come; none at the end, or after 20 s.
+  std::string ReadSome();
+  // Breaks the connection off.
+  void Reset();
   // Until `text` has come (or the end).
   std::string ReadUntil(std::string_view text);
 
