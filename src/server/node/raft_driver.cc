@@ -340,7 +340,10 @@ void RaftDriver::HandleReady(raft::Ready ready) {
   }
   if (ready.snapshot) log_->InstallSnapshot(ready.snapshot->meta);
   log_->Append(ready.append);
-  if (!ready.send_now.empty()) transport_.Send(std::move(ready.send_now));
+  // Entries go out before they are written here: the others' writes are what is waited for. What is committed
+  // is handed on first, since a client waits for it.
+  const bool entries = !ready.append.empty();
+  if (entries && !ready.send_now.empty()) transport_.Send(std::exchange(ready.send_now, {}));
 
   // A commit index alone is not worth a write: it goes with the next one, and a restart finds it out again.
   if (ready.hard) unwritten_hard_ = ready.hard;
@@ -369,6 +372,7 @@ void RaftDriver::HandleReady(raft::Ready ready) {
     }
   }
   if (!ready.committed.empty()) sink_.OnCommitted(std::move(ready.committed));
+  if (!ready.send_now.empty()) transport_.Send(std::move(ready.send_now));
   FinishReads(ready.reads);
   AckUnwritten();
 }
