@@ -46,10 +46,11 @@ class Executor {
 };
 
 // One thread named `name` (at most 15 bytes are shown by the system), for whose place a caller of PostOrRun
-// may stand in.
+// may stand in. `nice` > 0 is how far it stands back where others want the processor, as setpriority(2) has
+// it: for work that is long and not urgent, and that holds no lock which others wait for.
 class ThreadExecutor final : public Executor {
  public:
-  explicit ThreadExecutor(std::string name, Clock& clock = SystemClock());
+  explicit ThreadExecutor(std::string name, int nice = 0, Clock& clock = SystemClock());
   ~ThreadExecutor() override;  // Stop()s
 
   void Post(Task task) override;
