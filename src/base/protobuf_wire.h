@@ -86,6 +86,11 @@ inline void AppendBytesField(std::string& out, uint32_t field, std::string_view 
   out.append(value);
 }
 
+// What AppendBytesField appends for so many bytes and a field up to 15.
+inline size_t BytesFieldSize(size_t bytes) {
+  return 1 + VarintSize(bytes) + bytes;
+}
+
 // Walks the fields of one encoded message.
 //
 //   for (FieldReader f(bytes); f.Next();) if (f.field() == 1) ... f.bytes() ...

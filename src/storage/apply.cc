@@ -45,7 +45,7 @@ StoreError Writer::CheckLease(int64_t lease) const {
 }
 
 // Enters one change into the index and the batch.
-void Writer::Append(Event event, const KeyVersion& version, bool was_live, std::string_view record) {
+void Writer::Append(Event event, const KeyVersion& version, std::string_view record) {
   key_buffer_.assign(1, static_cast<char>(Table::kRevision));
   AppendRevisionKey(key_buffer_, version.revision(), version.tombstone);
   if (version.large) {
@@ -60,10 +60,8 @@ void Writer::Append(Event event, const KeyVersion& version, bool was_live, std::
   }
   {
     base::WriterLock lock(store_.index_mu_);
-    store_.index_.Append(event.key, version);
-    if (was_live == version.tombstone) {
-      store_.unpublished_.push_back({event.kv, event.key, version.tombstone ? -1 : 1});
-    }
+    const LiveSum change = store_.index_.Append(event.key, version);
+    if (change != LiveSum{}) store_.unpublished_.push_back({event.kv, event.key, change});
   }
   events_.push_back(std::move(event));
   ++sub_;
@@ -102,6 +100,7 @@ StoreError Writer::Put(const PutArgs& args, std::string* prev_kv) {
                           .version = version.version,
                           .value = value,
                           .lease = lease});
+  version.set_record_bytes(record.size());
   Event event;
   event.type = Event::Type::kPut;
   event.kv = base::SharedBytes(std::move(record));
@@ -123,7 +122,7 @@ StoreError Writer::Put(const PutArgs& args, std::string* prev_kv) {
     }
   }
   std::string_view stored = event.kv.view();
-  Append(std::move(event), version, old.has_value(), stored);
+  Append(std::move(event), version, stored);
   return StoreError::kNone;
 }
 
@@ -151,7 +150,7 @@ void Writer::Tombstone(std::string_view key, const KeyVersion& old) {
   event.revision = version.revision();
   event.has_previous = old.mod_main != version.mod_main;
   if (binder_ != nullptr && old.leased && !KVD_MUTANT("deleted_key_keeps_lease")) binder_->Detach(event.key);
-  Append(std::move(event), version, /*was_live=*/true, record);
+  Append(std::move(event), version, record);
 }
 
 bool Writer::DeleteKey(std::string_view key) {
@@ -337,7 +336,7 @@ OpResult ApplyBatch::Range(const RangeArgs& args) {
   std::optional<View> view = impl_->NarrowView(writer.ViewNow(), args.revision, &result.error);
   result.revision = writer.state_.revision;
   if (!view) return result;
-  RangeReader reader(*impl_, *std::move(view), args, -1);
+  RangeReader reader(*impl_, *std::move(view), args, {});
   reader.AppendRest(&result.body);
   result.count = reader.count();
   result.more = reader.more();

@@ -2,175 +2,20 @@
 
 #include <algorithm>
 #include <bit>
-#include <cstdlib>
-#include <cstring>
-#include <new>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
 #include "base/check.h"
 #include "base/mutant.h"
+#include "storage/key_index_nodes.h"
 
 namespace kvd::storage {
-namespace {
-
-constexpr int kFanout = 64;      // entries of a leaf: as many as its mask of live ones has bits
-constexpr int kLoadFanout = 56;  // of a node made by loading, so that the next inserts do not split it
-constexpr int kMaxHeight = 16;
-
-// A key and its versions. One version lies within; more lie in an array of their own. The key's bytes follow.
-struct Entry {
-  union {
-    KeyVersion one;
-    KeyVersion* many;
-  };
-  uint32_t count = 0;
-  uint32_t capacity = 1;
-  uint32_t key_size = 0;
-
-  Entry() : one() {}
-
-  static Entry* Make(std::string_view key) {
-    void* memory = std::malloc(sizeof(Entry) + key.size());
-    KVD_CHECK(memory != nullptr, "out of memory");
-    Entry* entry = new (memory) Entry;
-    entry->key_size = static_cast<uint32_t>(key.size());
-    if (!key.empty()) std::memcpy(reinterpret_cast<char*>(entry + 1), key.data(), key.size());
-    return entry;
-  }
-  static void Free(Entry* entry) {
-    if (entry->capacity > 1) delete[] entry->many;
-    std::free(entry);
-  }
-
-  std::string_view key() const { return {reinterpret_cast<const char*>(this + 1), key_size}; }
-  const KeyVersion* data() const { return capacity > 1 ? many : &one; }
-  KeyVersion* data() { return capacity > 1 ? many : &one; }
-  absl::Span<const KeyVersion> versions() const { return {data(), count}; }
-  bool live() const { return count > 0 && !data()[count - 1].tombstone; }
-  size_t bytes() const {
-    return sizeof(Entry) + key_size + 8 + (capacity > 1 ? capacity * sizeof(KeyVersion) + 8 : 0);
-  }
-
-  void Reserve(uint32_t wanted) {
-    if (wanted == capacity) return;
-    KeyVersion keep;
-    if (wanted <= 1) {
-      if (count > 0) keep = many[0];
-      delete[] many;
-      one = keep;
-    } else {
-      auto* bigger = new KeyVersion[wanted];
-      std::copy_n(data(), count, bigger);
-      if (capacity > 1) delete[] many;
-      many = bigger;
-    }
-    capacity = wanted;
-  }
-  void Push(const KeyVersion& version) {
-    if (count == capacity) Reserve(capacity < 2 ? 3 : capacity + capacity / 2 + 1);
-    data()[count++] = version;
-  }
-  // Gives memory back after versions were dropped.
-  void Shrink() {
-    if (capacity > 1 && count <= capacity / 4) Reserve(std::max<uint32_t>(count, 1));
-  }
-
-  // The newest version with mod_main <= revision, or null.
-  const KeyVersion* At(int64_t revision) const {
-    if (count == 0) return nullptr;
-    const KeyVersion* v = data();
-    // Mostly the newest is asked for: then nothing else of a long array is touched.
-    if (v[count - 1].mod_main <= revision) return &v[count - 1];
-    if (v[0].mod_main > revision) return nullptr;
-    const KeyVersion* it = std::upper_bound(v, v + count, revision,
-                                            [](int64_t r, const KeyVersion& x) { return r < x.mod_main; });
-    return it - 1;
-  }
-};
-
-struct Node {
-  const bool leaf;
-  int n = 0;
-  explicit Node(bool is_leaf) : leaf(is_leaf) {}
-};
-
-struct Leaf : Node {
-  Leaf() : Node(true) {}
-  uint64_t live = 0;  // bit i: entries[i]->live()
-  Entry* entries[kFanout];
-
-  int LowerBound(std::string_view key) const {
-    return static_cast<int>(
-        std::lower_bound(entries, entries + n, key,
-                         [](const Entry* e, std::string_view k) { return e->key() < k; }) -
-        entries);
-  }
-};
-
-// The bits below `i`.
-uint64_t MaskBelow(int i) {
-  return i >= 64 ? ~uint64_t{0} : (uint64_t{1} << i) - 1;
-}
-
-void InsertBit(uint64_t& mask, int i, bool bit) {
-  uint64_t low = mask & MaskBelow(i);
-  uint64_t high = i >= 63 ? 0 : (mask & ~MaskBelow(i)) << 1;
-  mask = low | high | (static_cast<uint64_t>(bit) << i);
-}
-void EraseBit(uint64_t& mask, int i) {
-  uint64_t high = i >= 63 ? 0 : (mask >> 1) & ~MaskBelow(i);
-  mask = (mask & MaskBelow(i)) | high;
-}
-
-struct Inner : Node {
-  Inner() : Node(false) {}
-  int64_t live[kFanout];  // below children[i]
-  Node* children[kFanout];
-  std::string keys[kFanout];  // what is below children[i], i > 0, is >= keys[i], and all before it is less
-
-  int ChildFor(std::string_view key) const {
-    return static_cast<int>(std::upper_bound(keys + 1, keys + n, key,
-                                             [](std::string_view k, const std::string& s) { return k < s; }) -
-                            keys) -
-           1;
-  }
-  void InsertChild(int at, std::string key, Node* child, int64_t child_live) {
-    for (int i = n; i > at; --i) {
-      keys[i] = std::move(keys[i - 1]);
-      children[i] = children[i - 1];
-      live[i] = live[i - 1];
-    }
-    keys[at] = std::move(key);
-    children[at] = child;
-    live[at] = child_live;
-    ++n;
-  }
-  void EraseChild(int at) {
-    for (int i = at; i + 1 < n; ++i) {
-      keys[i] = std::move(keys[i + 1]);
-      children[i] = children[i + 1];
-      live[i] = live[i + 1];
-    }
-    --n;
-    keys[n].clear();
-  }
-};
-
-int64_t LiveOf(const Node* node) {
-  if (node->leaf) return std::popcount(static_cast<const Leaf*>(node)->live);
-  const auto* inner = static_cast<const Inner*>(node);
-  int64_t sum = 0;
-  for (int i = 0; i < inner->n; ++i) sum += inner->live[i];
-  return sum;
-}
-
-}  // namespace
+using namespace key_index_internal;  // NOLINT: its other half
 
 struct KeyIndex::Tree {
   Node* root = new Leaf;
   int64_t keys = 0;
-  int64_t live = 0;
+  LiveSum live;
   size_t entry_bytes = 0;
   size_t node_bytes = sizeof(Leaf);
 
@@ -248,16 +93,16 @@ struct KeyIndex::Tree {
     return at < leaf->n && leaf->entries[at]->key() == key ? leaf->entries[at] : nullptr;
   }
 
-  void AddLive(const Path& path, int64_t delta) {
-    for (int d = 0; d < path.depth; ++d) path.inner[d]->live[path.child[d]] += delta;
-    live += delta;
+  void AddLive(const Path& path, const LiveSum& change) {
+    for (int d = 0; d < path.depth; ++d) path.inner[d]->below[path.child[d]] += change;
+    live += change;
   }
 
   void Insert(Path& path, Entry* entry) {
     Leaf* leaf = path.leaf;
     ++keys;
     entry_bytes += entry->bytes();
-    if (entry->live()) AddLive(path, 1);
+    if (entry->live()) AddLive(path, entry->sum());
     if (leaf->n < kFanout) {
       InsertIntoLeaf(leaf, path.at, entry);
       return;
@@ -292,12 +137,26 @@ struct KeyIndex::Tree {
     while (!node->leaf) {
       const auto* inner = static_cast<const Inner*>(node);
       int child = inner->ChildFor(key);
-      for (int i = 0; i < child; ++i) rank += inner->live[i];
+      for (int i = 0; i < child; ++i) rank += inner->below[i].keys;
       node = inner->children[child];
     }
     const auto* leaf = static_cast<const Leaf*>(node);
     int at = leaf->LowerBound(key);
     return rank + std::popcount(leaf->live & MaskBelow(at));
+  }
+
+  // Of the keys < key.
+  LiveSum SumBelow(std::string_view key) const {
+    LiveSum sum;
+    const Node* node = root;
+    while (!node->leaf) {
+      const auto* inner = static_cast<const Inner*>(node);
+      int child = inner->ChildFor(key);
+      for (int i = 0; i < child; ++i) sum += inner->below[i];
+      node = inner->children[child];
+    }
+    const auto* leaf = static_cast<const Leaf*>(node);
+    return sum += SumOf(leaf, leaf->LowerBound(key));
   }
 
   // Calls visit(entry) for entries >= from, ascending, until it returns false.
@@ -376,7 +235,7 @@ struct KeyIndex::Tree {
         node_bytes += sizeof(Inner);
         for (size_t k = i; k < std::min(i + kLoadFanout, level.size()); ++k) {
           inner->InsertChild(inner->n, k == i ? std::string() : std::string(level[k].second), level[k].first,
-                             LiveOf(level[k].first));
+                             SumOf(level[k].first));
         }
         above.emplace_back(inner, level[i].second);
       }
@@ -384,7 +243,7 @@ struct KeyIndex::Tree {
     }
     delete static_cast<Leaf*>(root);
     root = level[0].first;
-    live = LiveOf(root);
+    live = SumOf(root);
   }
 
  private:
@@ -419,17 +278,17 @@ struct KeyIndex::Tree {
     if (depth == 0) {
       auto* inner = new Inner;
       node_bytes += sizeof(Inner);
-      inner->InsertChild(0, std::string(), left, LiveOf(left));
-      inner->InsertChild(1, std::move(key), right, LiveOf(right));
+      inner->InsertChild(0, std::string(), left, SumOf(left));
+      inner->InsertChild(1, std::move(key), right, SumOf(right));
       root = inner;
       return;
     }
     Inner* parent = path.inner[depth - 1];
     int at = path.child[depth - 1];
-    int64_t right_live = LiveOf(right);
-    parent->live[at] -= right_live;
+    const LiveSum moved = SumOf(right);
+    parent->below[at] -= moved;
     if (parent->n < kFanout) {
-      parent->InsertChild(at + 1, std::move(key), right, right_live);
+      parent->InsertChild(at + 1, std::move(key), right, moved);
       return;
     }
     bool at_end = at == kFanout - 1;
@@ -439,14 +298,14 @@ struct KeyIndex::Tree {
     std::string separator = parent->keys[split];
     for (int i = split; i < kFanout; ++i) {
       sibling->InsertChild(sibling->n, i == split ? std::string() : std::move(parent->keys[i]),
-                           parent->children[i], parent->live[i]);
+                           parent->children[i], parent->below[i]);
       parent->keys[i].clear();
     }
     parent->n = split;
     if (at >= split) {
-      sibling->InsertChild(at - split + 1, std::move(key), right, right_live);
+      sibling->InsertChild(at - split + 1, std::move(key), right, moved);
     } else {
-      parent->InsertChild(at + 1, std::move(key), right, right_live);
+      parent->InsertChild(at + 1, std::move(key), right, moved);
     }
     InsertSibling(path, depth - 1, parent, sibling, std::move(separator));
   }
@@ -455,24 +314,27 @@ struct KeyIndex::Tree {
 KeyIndex::KeyIndex() : tree_(std::make_unique<Tree>()) {}
 KeyIndex::~KeyIndex() = default;
 
-void KeyIndex::Append(std::string_view key, const KeyVersion& version) {
+LiveSum KeyIndex::Append(std::string_view key, const KeyVersion& version) {
   Tree::Path path = tree_->Descend(key);
   if (!path.found) {
     Entry* entry = Entry::Make(key);
     entry->Push(version);
     tree_->Insert(path, entry);
-    return;
+    return entry->sum();
   }
   Entry* entry = path.leaf->entries[path.at];
   KVD_CHECK(entry->data()[entry->count - 1].revision() < version.revision(), "a key's revisions must ascend");
-  bool was_live = entry->live();
+  const LiveSum before = entry->sum();
   tree_->entry_bytes -= entry->bytes();
   entry->Push(version);
   tree_->entry_bytes += entry->bytes();
-  if (was_live == !version.tombstone) return;
+  LiveSum change = entry->sum();
+  change -= before;
+  if (change == LiveSum{}) return change;
   uint64_t bit = uint64_t{1} << path.at;
   path.leaf->live = version.tombstone ? path.leaf->live & ~bit : path.leaf->live | bit;
-  tree_->AddLive(path, version.tombstone ? -1 : 1);
+  tree_->AddLive(path, change);
+  return change;
 }
 
 const KeyVersion* KeyIndex::Find(std::string_view key, int64_t revision) const {
@@ -496,12 +358,22 @@ int64_t KeyIndex::CountLive(const base::KeyInterval& interval) const {
     return v && !v->tombstone ? 1 : 0;
   }
   int64_t below = tree_->Rank(interval.start());
-  int64_t upto = interval.is_open() ? tree_->live : tree_->Rank(interval.end());
+  int64_t upto = interval.is_open() ? tree_->live.keys : tree_->Rank(interval.end());
   return upto - below;
 }
 
+LiveSum KeyIndex::SumLive(const base::KeyInterval& interval) const {
+  if (interval.empty()) return {};
+  if (interval.is_single()) {
+    const Entry* entry = tree_->Find(interval.start());
+    return entry ? entry->sum() : LiveSum{};
+  }
+  LiveSum sum = interval.is_open() ? tree_->live : tree_->SumBelow(interval.end());
+  return sum -= tree_->SumBelow(interval.start());
+}
+
 int64_t KeyIndex::live_keys() const {
-  return tree_->live;
+  return tree_->live.keys;
 }
 int64_t KeyIndex::keys() const {
   return tree_->keys;

@@ -1,13 +1,15 @@
-// Every key in memory, in order: a B+ tree whose inner nodes count the live keys below them, and per key the
-// versions that are kept. It answers counts, existence and metadata at any kept revision without touching the
-// engine.
+// Every key in memory, in order: a B+ tree whose inner nodes sum up the live keys below them, and per key the
+// versions that are kept. It answers counts, lengths of lists, existence and metadata at any kept revision
+// without touching the engine.
 //
-// Costs: a key with one version takes about 80 bytes and its own; each further version 32. Lookup and Count
-// are O(log n); a walk costs O(1) per key.
+// Costs: a key with one version takes about 80 bytes and its own; each further version 32. Lookup, CountLive
+// and SumLive are O(log n); a walk costs O(1) per key.
 //
 // Thread-safety: thread-compatible. The store guards it with a lock of readers and one writer.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -17,6 +19,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/types/span.h"
 #include "base/key_interval.h"
+#include "base/protobuf_wire.h"
 #include "storage/records.h"
 
 namespace kvd::storage {
@@ -27,11 +30,42 @@ struct KeyVersion {
   int64_t create_main = 0;  // 0 for a tombstone
   int64_t version = 0;      // 0 for a tombstone
   uint32_t mod_sub = 0;
-  bool tombstone = false;
-  bool leased = false;
-  bool large = false;  // its record is among the large ones (stored_record.h)
+  // Of its record, so that a list knows its length before it reads any; kLongRecord: that or more. 0 for a
+  // tombstone.
+  uint32_t record_bytes : 29 = 0;
+  bool tombstone : 1 = false;
+  bool leased : 1 = false;
+  bool large : 1 = false;  // its record is among the large ones (stored_record.h)
+
+  static constexpr uint32_t kLongRecord = (uint32_t{1} << 29) - 1;
 
   Revision revision() const { return {mod_main, mod_sub}; }
+  // Of a list in which it stands.
+  int64_t listed_bytes() const {
+    return tombstone ? 0 : static_cast<int64_t>(base::BytesFieldSize(record_bytes));
+  }
+  void set_record_bytes(size_t bytes) {
+    record_bytes = static_cast<uint32_t>(std::min<size_t>(bytes, kLongRecord)) & kLongRecord;
+  }
+};
+static_assert(sizeof(KeyVersion) == 32);
+
+// What a list of live keys comes to. `bytes` is no longer exact if it is KeyVersion::kLongRecord or more.
+struct LiveSum {
+  int64_t keys = 0;
+  int64_t bytes = 0;
+
+  LiveSum& operator+=(const LiveSum& other) {
+    keys += other.keys;
+    bytes += other.bytes;
+    return *this;
+  }
+  LiveSum& operator-=(const LiveSum& other) {
+    keys -= other.keys;
+    bytes -= other.bytes;
+    return *this;
+  }
+  friend bool operator==(const LiveSum&, const LiveSum&) = default;
 };
 
 // A version that may go from the engine.
@@ -49,8 +83,8 @@ class KeyIndex {
   KeyIndex& operator=(const KeyIndex&) = delete;
 
   // Adds a version, newer than every one of the key (CHECKed). The first of a key is not a tombstone, unless
-  // it stands at the compacted revision.
-  void Append(std::string_view key, const KeyVersion& version);
+  // it stands at the compacted revision. Returns what it changes in the sum of the live keys.
+  LiveSum Append(std::string_view key, const KeyVersion& version);
 
   // The newest version with mod_main <= revision, tombstones included; null if there is none. Valid until the
   // index changes.
@@ -62,6 +96,8 @@ class KeyIndex {
 
   // Live keys of the interval, by their newest versions. O(log n).
   int64_t CountLive(const base::KeyInterval& interval) const;
+  // The same with their bytes. O(log n), and up to 64 keys are looked at on either end.
+  LiveSum SumLive(const base::KeyInterval& interval) const;
   int64_t live_keys() const;
   // Keys, dead ones that are still kept included.
   int64_t keys() const;

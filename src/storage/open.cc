@@ -64,11 +64,13 @@ absl::Status StoreImpl::Load() {
   for (; latest->Valid(); latest->Next()) {
     StoredRecord record;
     if (!DecodeStored(latest->value(), &record)) return Rot("a latest record does not decode");
-    index_.LoadLatest(latest->key().substr(1), {.mod_main = record.kv.mod_revision,
-                                                .create_main = record.kv.create_revision,
-                                                .version = record.kv.version,
-                                                .leased = record.kv.lease != 0,
-                                                .large = record.large});
+    KeyVersion version{.mod_main = record.kv.mod_revision,
+                       .create_main = record.kv.create_revision,
+                       .version = record.kv.version,
+                       .leased = record.kv.lease != 0,
+                       .large = record.large};
+    version.set_record_bytes(record.record_size);
+    index_.LoadLatest(latest->key().substr(1), version);
     ++live;
   }
   latest.reset();
@@ -78,17 +80,20 @@ absl::Status StoreImpl::Load() {
                                        .keep_cached = false});
   for (; history->Valid(); history->Next()) {
     Revision revision;
-    KeyVersion version;
+    bool tombstone = false;
     StoredRecord record;
-    if (!DecodeHistory(*history, &revision, &version.tombstone, &record)) {
+    if (!DecodeHistory(*history, &revision, &tombstone, &record)) {
       return Rot("a record of the history does not decode");
     }
     const KeyValueView& kv = record.kv;
     if (revision.main > state.revision) return Rot("the history goes beyond the current revision");
+    KeyVersion version;
     version.mod_main = revision.main;
     version.mod_sub = static_cast<uint32_t>(revision.sub);
-    version.create_main = version.tombstone ? 0 : kv.create_revision;
-    version.version = version.tombstone ? 0 : kv.version;
+    version.create_main = tombstone ? 0 : kv.create_revision;
+    version.version = tombstone ? 0 : kv.version;
+    version.set_record_bytes(tombstone ? 0 : record.record_size);
+    version.tombstone = tombstone;
     version.leased = kv.lease != 0;
     version.large = record.large;
     leased |= version.leased;

@@ -17,6 +17,12 @@ bool HasFilters(const RangeArgs& a) {
          a.max_create_revision != 0;
 }
 
+// The answer is not in the order of the keys, or not all of them: it is collected before its first key.
+bool IsCollected(const RangeArgs& a) {
+  const bool by_key = a.sort_target == SortTarget::kKey && a.sort_order != SortOrder::kDescend;
+  return !by_key || HasFilters(a);
+}
+
 // True if records of an interval are read.
 bool ReadsRecords(const base::KeyInterval& interval, const RangeArgs& args) {
   return !interval.is_single() && !args.count_only && !args.keys_only;
@@ -28,36 +34,51 @@ StoreError CheckRevision(int64_t revision, int64_t current, int64_t compact) {
   return StoreError::kNone;
 }
 
-void AppendKeyOnly(std::string_view key, const KeyVersion& v, std::string* out) {
-  std::string kv;
-  AppendKeyValue(kv, {.key = key,
-                      .create_revision = v.create_main,
-                      .mod_revision = v.mod_main,
-                      .version = v.version,
-                      .value = {},
-                      .lease = 0});
-  base::AppendBytesField(*out, kKvsField, kv);
+// A key-value pair that is given without its value, from the index.
+KeyValueView KeyOnly(std::string_view key, const KeyVersion& v) {
+  return {.key = key,
+          .create_revision = v.create_main,
+          .mod_revision = v.mod_main,
+          .version = v.version,
+          .value = {},
+          .lease = 0};
+}
+
+// The same from its record, whose lease is shown then.
+KeyValueView WithoutValue(std::string_view record) {
+  KeyValueView kv;
+  DecodeKeyValue(record, &kv);
+  kv.value = {};
+  return kv;
+}
+
+void AppendKv(const KeyValueView& kv, std::string* out) {
+  base::AppendLength(*out, kKvsField, KeyValueSize(kv));
+  AppendKeyValue(*out, kv);
 }
 
 }  // namespace
 
 std::optional<View> StoreImpl::OpenView(int64_t revision, bool with_snapshot, StoreError* error,
-                                        const base::KeyInterval* counted, int64_t* count) const {
+                                        const base::KeyInterval* interval, bool with_bytes,
+                                        Extent* extent) const {
+  auto make = [&]() ABSL_SHARED_LOCKS_REQUIRED(gate_) {
+    std::optional<View> view = MakeView(revision, with_snapshot, error);
+    if (view && interval != nullptr) *extent = Measure(*view, *interval, with_bytes);
+    return view;
+  };
   {
     base::ReaderLock gate(gate_);
-    if (!with_snapshot || latest_.AllWritten()) {
-      return MakeView(revision, with_snapshot, error, counted, count);
-    }
+    if (!with_snapshot || latest_.AllWritten()) return make();
   }
   // What is written here, the writer would have had to write. Without room the view does without.
   ReduceLatest();
   base::WriterLock gate(gate_);
   WriteAllLatest();
-  return MakeView(revision, with_snapshot, error, counted, count);
+  return make();
 }
 
-std::optional<View> StoreImpl::MakeView(int64_t revision, bool with_snapshot, StoreError* error,
-                                        const base::KeyInterval* counted, int64_t* count) const {
+std::optional<View> StoreImpl::MakeView(int64_t revision, bool with_snapshot, StoreError* error) const {
   View view;
   view.current = revision_.load(std::memory_order_acquire);
   view.compact = compact_revision_.load(std::memory_order_acquire);
@@ -70,7 +91,6 @@ std::optional<View> StoreImpl::MakeView(int64_t revision, bool with_snapshot, St
     view.snapshot = engine_->TakeSnapshot();
     view.latest_complete = latest_.AllWritten();
   }
-  if (counted) *count = view.latest ? Count(view, *counted) : -1;
   return view;
 }
 
@@ -115,19 +135,29 @@ void StoreImpl::Fetch(const View& view, const KeyVersion& version,
   KVD_CHECK(found, "the index names a revision that the engine does not have");
 }
 
-int64_t StoreImpl::Count(const View& view, const base::KeyInterval& interval) const {
-  if (view.latest) {
-    base::ReaderLock lock(index_mu_);
-    if (view.pending) return index_.CountLive(interval);
-    if (revision_.load(std::memory_order_acquire) == view.read_revision) {
-      int64_t count = index_.CountLive(interval);
-      for (const LiveChange& change : unpublished_) {
-        if (interval.Contains(change.key)) count -= change.delta;
-      }
-      return count;
+StoreImpl::Extent StoreImpl::Measure(const View& view, const base::KeyInterval& interval,
+                                     bool with_bytes) const {
+  if (!view.latest) return {};
+  base::ReaderLock lock(index_mu_);
+  LiveSum sum;
+  if (with_bytes) {
+    sum = index_.SumLive(interval);
+  } else {
+    sum.keys = index_.CountLive(interval);
+  }
+  if (view.pending == nullptr) {
+    if (revision_.load(std::memory_order_acquire) != view.read_revision) return {};
+    for (const LiveChange& unpublished : unpublished_) {
+      if (interval.Contains(unpublished.key)) sum -= unpublished.change;
     }
   }
-  int64_t count = 0;
+  return {sum.keys, with_bytes ? sum.bytes : -1};
+}
+
+int64_t StoreImpl::Count(const View& view, const base::KeyInterval& interval) const {
+  int64_t count = Measure(view, interval, /*with_bytes=*/false).keys;
+  if (count >= 0) return count;
+  count = 0;
   ForEachLive(view, interval, [&count](std::string_view, const KeyVersion&) {
     ++count;
     return true;
@@ -155,7 +185,7 @@ void StoreImpl::ForEachLive(
   }
 }
 
-RangeReader::RangeReader(const StoreImpl& store, View view, const RangeArgs& args, int64_t count,
+RangeReader::RangeReader(const StoreImpl& store, View view, const RangeArgs& args, StoreImpl::Extent extent,
                          std::shared_ptr<const StoreImpl> owner)
     : owner_(std::move(owner)),
       store_(store),
@@ -164,7 +194,8 @@ RangeReader::RangeReader(const StoreImpl& store, View view, const RangeArgs& arg
       key_(args.key),
       range_end_(args.range_end),
       interval_(base::KeyInterval::FromRequest(key_, range_end_)),
-      count_(count) {
+      count_(extent.keys),
+      bytes_(extent.bytes) {
   args_.key = key_;
   args_.range_end = range_end_;
   Start();
@@ -175,8 +206,7 @@ RangeReader::~RangeReader() = default;
 void RangeReader::Start() {
   if (count_ < 0) count_ = store_.Count(view_, interval_);
   if (args_.count_only || count_ == 0) return;
-  bool by_key = args_.sort_target == SortTarget::kKey && args_.sort_order != SortOrder::kDescend;
-  if (!by_key || HasFilters(args_)) {
+  if (IsCollected(args_)) {
     Collect();
     return;
   }
@@ -265,16 +295,46 @@ void RangeReader::OpenLatest() {
     options.upper = TableKey(Table::kLatest, interval_.end());
   }
   options.snapshot = view_.snapshot.get();
-  options.keep_cached = given_bytes_ < store_.options_.long_read_bytes;
+  options.keep_cached = given_bytes_ < store_.options_.cached_read_bytes;
   options.short_scan = true;
   latest_ = store_.engine_->NewIterator(options);
+  opened_at_ = given_bytes_;
 }
 
-// Between two slices.
-void RangeReader::Park() {
-  if (latest_ == nullptr || given_bytes_ < store_.options_.long_read_bytes) return;
+void RangeReader::Rest() {
+  if (latest_ == nullptr) return;
   if (mode_ == Mode::kLatest) latest_from_ = latest_->key();
   latest_.reset();
+}
+
+uint64_t RangeReader::BytesOf(std::string_view key, const KeyVersion& version) const {
+  if (args_.keys_only) return base::BytesFieldSize(KeyValueSize(KeyOnly(key, version)));
+  if (version.record_bytes < KeyVersion::kLongRecord) return base::BytesFieldSize(version.record_bytes);
+  uint64_t bytes = 0;
+  store_.Fetch(view_, version, [&bytes](std::string_view r) { bytes = base::BytesFieldSize(r.size()); });
+  return bytes;
+}
+
+uint64_t RangeReader::BytesOf(const Ref& ref) const {
+  if (ref.record.empty() || !args_.keys_only) return BytesOf(ref.key, ref.version);
+  return base::BytesFieldSize(KeyValueSize(WithoutValue(ref.record)));
+}
+
+uint64_t RangeReader::total_bytes() const {
+  if (bytes_ >= 0 && bytes_ < KeyVersion::kLongRecord) return static_cast<uint64_t>(bytes_);
+  uint64_t bytes = 0;
+  if (mode_ == Mode::kCollected) {
+    for (const Ref& ref : refs_) bytes += BytesOf(ref);
+    return bytes;
+  }
+  int64_t left = total_;
+  if (left == 0) return 0;
+  store_.ForEachLive(view_, interval_, [&](std::string_view key, const KeyVersion& version) {
+    bytes += BytesOf(key, version);
+    return --left > 0;
+  });
+  KVD_CHECK(left == 0, "the index has fewer keys than it counted");
+  return bytes;
 }
 
 void RangeReader::Rewind() {
@@ -299,8 +359,8 @@ size_t RangeReader::Next(size_t max_keys, size_t max_bytes, std::string* out) {
   given_bytes_ += out->size() - before;
   if (done()) {
     latest_.reset();
-  } else {
-    Park();
+  } else if (given_bytes_ - opened_at_ >= store_.options_.iterator_bytes) {
+    Rest();
   }
   return keys;
 }
@@ -359,21 +419,10 @@ void RangeReader::EmitStored(std::string_view stored, std::string* out) {
 }
 
 void RangeReader::Emit(const Ref& ref, std::string* out) {
-  if (!ref.record.empty()) {
-    if (!args_.keys_only) {
-      base::AppendBytesField(*out, kKvsField, ref.record);
-      return;
-    }
-    KeyValueView kv;
-    DecodeKeyValue(ref.record, &kv);
-    kv.value = {};
-    std::string stripped;
-    AppendKeyValue(stripped, kv);
-    base::AppendBytesField(*out, kKvsField, stripped);
-    return;
-  }
   if (args_.keys_only) {
-    AppendKeyOnly(ref.key, ref.version, out);
+    AppendKv(ref.record.empty() ? KeyOnly(ref.key, ref.version) : WithoutValue(ref.record), out);
+  } else if (!ref.record.empty()) {
+    base::AppendBytesField(*out, kKvsField, ref.record);
   } else {
     EmitRecord(ref, out);
   }
@@ -412,11 +461,26 @@ void RangeReader::AppendRest(std::string* out) {
 std::unique_ptr<RangeCursor> Store::OpenRange(const RangeArgs& args, StoreError* error) const {
   std::shared_ptr<StoreImpl> impl = Impl();
   base::KeyInterval interval = base::KeyInterval::FromRequest(args.key, args.range_end);
-  int64_t count = -1;
-  std::optional<View> view =
-      impl->OpenView(args.revision, ReadsRecords(interval, args), error, &interval, &count);
+  const bool records = ReadsRecords(interval, args);
+  const bool all_of_them = records && args.limit <= 0 && !IsCollected(args);
+  StoreImpl::Extent extent;
+  std::optional<View> view = impl->OpenView(args.revision, records, error, &interval, all_of_them, &extent);
   if (!view) return nullptr;
-  return std::make_unique<RangeReader>(*impl, *std::move(view), args, count, impl);
+  return std::make_unique<RangeReader>(*impl, *std::move(view), args, extent, impl);
+}
+
+RangeCost Store::EstimateRange(const RangeArgs& args) const {
+  const base::KeyInterval interval = base::KeyInterval::FromRequest(args.key, args.range_end);
+  if (interval.is_single()) return {.keys_before = 1, .keys_given = 1};
+  std::shared_ptr<StoreImpl> impl = Impl();
+  // Of the past they are counted one by one.
+  const bool past = args.revision > 0 && args.revision < impl->revision_.load(std::memory_order_acquire);
+  base::ReaderLock lock(impl->index_mu_);
+  const int64_t live = impl->index_.CountLive(interval);
+  RangeCost cost;
+  if (past || (!args.count_only && IsCollected(args))) cost.keys_before = live;
+  if (!args.count_only) cost.keys_given = args.limit > 0 ? std::min(args.limit, live) : live;
+  return cost;
 }
 
 namespace {
@@ -459,14 +523,14 @@ void Store::Range(const RangeArgs& args, OpResult* result) const {
   std::shared_ptr<StoreImpl> impl = Impl();
   if (GetLatest(*impl, args, result)) return;
   base::KeyInterval interval = base::KeyInterval::FromRequest(args.key, args.range_end);
-  int64_t count = -1;
-  std::optional<View> view =
-      impl->OpenView(args.revision, ReadsRecords(interval, args), &result->error, &interval, &count);
+  StoreImpl::Extent extent;
+  std::optional<View> view = impl->OpenView(args.revision, ReadsRecords(interval, args), &result->error,
+                                            &interval, /*with_bytes=*/false, &extent);
   if (!view) {
     result->revision = impl->revision_.load(std::memory_order_acquire);
     return;
   }
-  RangeReader reader(*impl, *std::move(view), args, count);
+  RangeReader reader(*impl, *std::move(view), args, extent);
   reader.AppendRest(&result->body);
   result->revision = reader.header_revision();
   result->count = reader.count();

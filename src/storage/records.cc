@@ -16,6 +16,13 @@ enum KeyValueField : uint32_t {
   kLease = 6
 };
 
+size_t BytesSize(std::string_view bytes) {
+  return bytes.empty() ? 0 : base::BytesFieldSize(bytes.size());
+}
+size_t NumberSize(int64_t number) {
+  return number == 0 ? 0 : 1 + base::VarintSize(static_cast<uint64_t>(number));
+}
+
 }  // namespace
 
 void AppendKeyValue(std::string& out, const KeyValueView& kv) {
@@ -25,6 +32,11 @@ void AppendKeyValue(std::string& out, const KeyValueView& kv) {
   base::AppendInt64Field(out, kVersion, kv.version);
   if (!kv.value.empty()) base::AppendBytesField(out, kValue, kv.value);
   base::AppendInt64Field(out, kLease, kv.lease);
+}
+
+size_t KeyValueSize(const KeyValueView& kv) {
+  return BytesSize(kv.key) + NumberSize(kv.create_revision) + NumberSize(kv.mod_revision) +
+         NumberSize(kv.version) + BytesSize(kv.value) + NumberSize(kv.lease);
 }
 
 bool DecodeKeyValue(std::string_view bytes, KeyValueView* kv) {

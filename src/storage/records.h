@@ -4,6 +4,7 @@
 // Thread-safety: pure functions and values.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -47,6 +48,8 @@ struct KeyValueView {
 
 // Byte for byte what etcd stores: fields in order, zero and empty ones left out.
 void AppendKeyValue(std::string& out, const KeyValueView& kv);
+// How many bytes AppendKeyValue appends.
+size_t KeyValueSize(const KeyValueView& kv);
 // False if the bytes are not such a message. Unknown fields are skipped.
 bool DecodeKeyValue(std::string_view bytes, KeyValueView* kv);
 

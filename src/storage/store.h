@@ -52,9 +52,10 @@ struct StoreOptions {
   // The physical part of compaction: this many revisions at a time, then a pause.
   int sweep_batch_revisions = 1000;
   int64_t sweep_pause_ns = 10'000'000;
-  // A reader that has given out more than this lives from slice to slice: between them it keeps no iterator,
-  // which would hold memtables, and it leaves the cache to others.
-  uint64_t long_read_bytes = uint64_t{8} << 20;
+  // A reader that has given out more than this leaves the cache to others.
+  uint64_t cached_read_bytes = uint64_t{64} << 20;
+  // After each so many bytes a reader opens its iterator anew: an iterator holds memtables.
+  uint64_t iterator_bytes = uint64_t{8} << 20;
   // A record with a value of this size or more stands in a table of its own (stored_record.h).
   size_t large_value_bytes = kLargeValueBytes;
   LatestRecords::Options latest = {};
@@ -118,7 +119,8 @@ class ApplyBatch {
 
 // A long read in slices: it holds no lock between slices, and what it needs stays while it lives, even if
 // compaction passes it. All slices belong to one revision. What it holds in memory does not grow with what
-// it reads, unless the request sorts or filters. Must be dropped before the store. Thread-compatible.
+// it reads, unless the request sorts or filters. Must be dropped before the store. Thread-compatible; it may
+// change threads between two calls.
 class RangeCursor {
  public:
   virtual ~RangeCursor() = default;
@@ -129,10 +131,15 @@ class RangeCursor {
   virtual bool done() const = 0;
   // Back to the first key, of the same state: for a second reading.
   virtual void Rewind() = 0;
+  // What all the `kvs` fields together take, exactly, however many of them are given already. It costs a walk
+  // over the keys, and reads no record.
+  virtual uint64_t total_bytes() const = 0;
   // Appends `kvs` fields (RangeResponse field 2) to `out`, at least one unless done, until `max_keys` are
   // appended (0: no such limit) or `out` has grown by `max_bytes` or more (0: no such limit). Returns how
   // many.
   virtual size_t Next(size_t max_keys, size_t max_bytes, std::string* out) = 0;
+  // Before a pause that may be long: lets go of what it can have again.
+  virtual void Rest() = 0;
 };
 
 // A consistent state of the whole store in etcd's terms, for a backup or another member. Must be dropped
@@ -169,6 +176,11 @@ class StoreBuilder {
  private:
   struct Impl;
   std::unique_ptr<Impl> impl_;
+};
+
+struct RangeCost {
+  int64_t keys_before = 0;  // looked at before the first is given
+  int64_t keys_given = 0;
 };
 
 struct EventQuery {
@@ -223,6 +235,8 @@ class Store {
   void Range(const RangeArgs& args, OpResult* result) const;
   // The same in slices. `error` says why it returns null.
   std::unique_ptr<RangeCursor> OpenRange(const RangeArgs& args, StoreError* error) const;
+  // What answering would take, judged by the live keys of the interval. O(log n).
+  RangeCost EstimateRange(const RangeArgs& args) const;
   // A txn whose taken path only reads. REQUIRES: the request holds no put and no delete, nested ones
   // included.
   void ReadTxn(const etcdserverpb::TxnRequest& request, OpResult* result) const;

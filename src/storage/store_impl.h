@@ -61,13 +61,19 @@ class StoreImpl {
   absl::Status LoadLatest(int64_t current_revision);
 
   // --- Views (range.cc). ---
-  // A reader's view at `revision` (<= 0: the latest). With `counted`, *count is the number of its keys that
-  // live then. Null error is not allowed.
+  // What a list of an interval comes to, as far as the index's sums tell it: -1 where they do not.
+  struct Extent {
+    int64_t keys = -1;
+    int64_t bytes = -1;  // of whole records
+  };
+  // A reader's view at `revision` (<= 0: the latest). With `interval`, `extent` is what lives of it then,
+  // with its bytes if wanted. Null error is not allowed.
   std::optional<View> OpenView(int64_t revision, bool with_snapshot, StoreError* error,
-                               const base::KeyInterval* counted = nullptr, int64_t* count = nullptr) const;
-  std::optional<View> MakeView(int64_t revision, bool with_snapshot, StoreError* error,
-                               const base::KeyInterval* counted, int64_t* count) const
+                               const base::KeyInterval* interval = nullptr, bool with_bytes = false,
+                               Extent* extent = nullptr) const;
+  std::optional<View> MakeView(int64_t revision, bool with_snapshot, StoreError* error) const
       ABSL_SHARED_LOCKS_REQUIRED(gate_);
+  Extent Measure(const View& view, const base::KeyInterval& interval, bool with_bytes) const;
   // `view` at an explicit revision of a request within it.
   std::optional<View> NarrowView(const View& view, int64_t revision, StoreError* error) const;
   // The version of `key` that lives in the view.
@@ -103,12 +109,11 @@ class StoreImpl {
   // Exclusive: one change of the index, or one slice of a sweep.
   mutable base::SharedMutex index_mu_ ABSL_ACQUIRED_AFTER(gate_);
   KeyIndex index_ ABSL_GUARDED_BY(index_mu_);
-  // Keys that the unpublished part of the index brought to life (+1) or killed (-1): counts of readers take
-  // it back.
+  // What the unpublished part of the index changed in its sums: readers take it back.
   struct LiveChange {
     base::SharedBytes kv;
     std::string_view key;
-    int delta;
+    LiveSum change;
   };
   std::vector<LiveChange> unpublished_ ABSL_GUARDED_BY(index_mu_);
 
@@ -136,8 +141,8 @@ struct Store::Current {
 // Reads an interval of a view (range.cc).
 class RangeReader final : public RangeCursor {
  public:
-  // `count` < 0: not known yet. `owner`, if any, keeps `store` alive.
-  RangeReader(const StoreImpl& store, View view, const RangeArgs& args, int64_t count,
+  // `owner`, if any, keeps `store` alive.
+  RangeReader(const StoreImpl& store, View view, const RangeArgs& args, StoreImpl::Extent extent,
               std::shared_ptr<const StoreImpl> owner = nullptr);
   ~RangeReader() override;
 
@@ -146,8 +151,10 @@ class RangeReader final : public RangeCursor {
   int64_t count() const override { return count_; }
   bool more() const override { return more_; }
   bool done() const override { return left_ == 0; }
+  uint64_t total_bytes() const override;
   void Rewind() override;
   size_t Next(size_t max_keys, size_t max_bytes, std::string* out) override;
+  void Rest() override;
   // All of it and the fields after the kvs.
   void AppendRest(std::string* out);
 
@@ -164,8 +171,10 @@ class RangeReader final : public RangeCursor {
   void SortCollected(size_t keep);
   bool Passes(const KeyVersion& version) const;
   void OpenLatest();
-  void Park();
   bool NextIndexRef();
+  // What Emit appends for the ref.
+  uint64_t BytesOf(const Ref& ref) const;
+  uint64_t BytesOf(std::string_view key, const KeyVersion& version) const;
   void Emit(const Ref& ref, std::string* out);
   void EmitRecord(const Ref& ref, std::string* out);
   void EmitStored(std::string_view stored, std::string* out);
@@ -180,10 +189,12 @@ class RangeReader final : public RangeCursor {
   std::string range_end_;
   base::KeyInterval interval_;
   int64_t count_;
+  const int64_t bytes_;  // of all records of the interval; -1: not known
   bool more_ = false;
   int64_t total_ = 0;         // keys to give out
   int64_t left_ = 0;          // of those, still
   uint64_t given_bytes_ = 0;  // by all slices
+  uint64_t opened_at_ = 0;    // given_bytes_ when latest_ was opened
   Mode mode_ = Mode::kEmpty;
 
   std::unique_ptr<EngineIterator> latest_;  // over the table of latest records; null: to be opened
@@ -227,7 +238,7 @@ class Writer {
   std::optional<std::string> conf_state_;
 
  private:
-  void Append(Event event, const KeyVersion& version, bool was_live, std::string_view record);
+  void Append(Event event, const KeyVersion& version, std::string_view record);
   void Tombstone(std::string_view key, const KeyVersion& old);
 
   int64_t sub_ = 0;

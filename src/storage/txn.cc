@@ -261,7 +261,7 @@ class Evaluator {
       KVD_CHECK(writer_ == nullptr, "a checked range was refused");
       return error;
     }
-    RangeReader reader(store_, *std::move(view), args, -1);
+    RangeReader reader(store_, *std::move(view), args, {});
     std::string body;
     reader.AppendRest(&body);
     AppendResponseOp(out, kOpRange, reader.header_revision(), body);

@@ -78,7 +78,9 @@ TEST_P(StoreConcurrency, EveryRead_SeesWholeTransactions) {
       if (cursor) {
         std::string bytes;
         int keys;
+        const uint64_t total = cursor->total_bytes();
         while (!cursor->done()) cursor->Next(5, 0, &bytes);
+        EXPECT_EQ(bytes.size(), total);
         EXPECT_EQ(SumOf(bytes, &keys), kAccounts * kEach);
       }
       ++reads;

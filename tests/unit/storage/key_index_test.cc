@@ -25,10 +25,15 @@ class Oracle {
     }
     return found;
   }
-  int64_t CountLive(const base::KeyInterval& interval) const {
-    int64_t n = 0;
-    for (const auto& [key, versions] : keys) n += interval.Contains(key) && !versions.back().tombstone;
-    return n;
+  LiveSum SumLive(const base::KeyInterval& interval) const {
+    LiveSum sum;
+    for (const auto& [key, versions] : keys) {
+      const KeyVersion& newest = versions.back();
+      if (!interval.Contains(key) || newest.tombstone) continue;
+      const int64_t length_of_length = newest.record_bytes < 128 ? 1 : newest.record_bytes < 16384 ? 2 : 3;
+      sum += {1, 1 + length_of_length + static_cast<int64_t>(newest.record_bytes)};
+    }
+    return sum;
   }
   std::vector<std::string> LiveAt(const base::KeyInterval& interval, int64_t revision) const {
     std::vector<std::string> live;
@@ -111,11 +116,13 @@ std::vector<std::string> WalkAll(const KeyIndex& index, const base::KeyInterval&
 void ExpectEqual(const KeyIndex& index, const Oracle& oracle, base::Random& random, uint64_t space,
                  int64_t top) {
   ASSERT_EQ(index.keys(), static_cast<int64_t>(oracle.keys.size()));
-  ASSERT_EQ(index.live_keys(), oracle.CountLive(base::KeyInterval::All()));
+  ASSERT_EQ(index.live_keys(), oracle.SumLive(base::KeyInterval::All()).keys);
   for (int i = 0; i < 20; ++i) {
     std::string a, b;
     base::KeyInterval interval = SomeInterval(random, space, &a, &b);
-    ASSERT_EQ(index.CountLive(interval), oracle.CountLive(interval)) << a << " " << b;
+    const LiveSum want_sum = oracle.SumLive(interval);
+    ASSERT_EQ(index.CountLive(interval), want_sum.keys) << a << " " << b;
+    ASSERT_EQ(index.SumLive(interval), want_sum) << a << " " << b;
     int64_t revision = static_cast<int64_t>(random.Below(static_cast<uint64_t>(top) + 2));
     ASSERT_EQ(WalkAll(index, interval, revision, 1 + random.Below(100)), oracle.LiveAt(interval, revision));
     const KeyVersion* got = index.Find(a, revision);
@@ -151,9 +158,12 @@ TEST_P(KeyIndexProperty, EqualsAnOrderedMap_UnderChangesSweepsAndReloads) {
       } else {
         v.version = live ? it->second.back().version + 1 : 1;
         v.create_main = live ? it->second.back().create_main : revision;
+        v.set_record_bytes(random.Below(random.Chance(0.1) ? 100'000 : 300));
       }
+      LiveSum change{v.tombstone ? 0 : 1, v.listed_bytes()};
+      if (live) change -= {1, it->second.back().listed_bytes()};
       oracle.keys[key].push_back(v);
-      index->Append(key, v);
+      ASSERT_EQ(index->Append(key, v), change);
     }
     if (random.Chance(0.4)) {
       int64_t compact = static_cast<int64_t>(random.Between(1, static_cast<uint64_t>(revision)));
@@ -210,6 +220,14 @@ TEST(KeyIndexTest, Load_OfLargeTransactions_FindsEachKeysVersions) {
   }
   ASSERT_EQ(index.Versions(key(7)).size(), 3u);
   EXPECT_EQ(index.Find(key(7), 8)->mod_main, 8);
+}
+
+TEST(KeyIndexTest, RecordBytes_BeyondItsBits_SaysThatItIsLong) {
+  KeyVersion version;
+  version.set_record_bytes(KeyVersion::kLongRecord - 1);
+  EXPECT_EQ(version.record_bytes, KeyVersion::kLongRecord - 1);
+  version.set_record_bytes(size_t{3} << 30);
+  EXPECT_EQ(version.record_bytes, KeyVersion::kLongRecord);
 }
 
 TEST(KeyIndexTest, Load_LatestThatTheHistoryLacks_IsTold) {

@@ -226,7 +226,8 @@ class Metamorphic : public ::testing::TestWithParam<std::tuple<EngineKind, uint6
     latest.capacity_bytes = (seed % 3) * 30'000;
     auto opened = Store::Open(home_.Open(), *background_,
                               {.sweep_batch_revisions = 20,
-                               .long_read_bytes = 40,
+                               .cached_read_bytes = 100,
+                               .iterator_bytes = 40,
                                .large_value_bytes = seed % 4 == 0 ? kLargeValueBytes : seed % 16,
                                .latest = latest});
     ASSERT_TRUE(opened.ok()) << opened.status();
@@ -417,6 +418,7 @@ class Metamorphic : public ::testing::TestWithParam<std::tuple<EngineKind, uint6
         ASSERT_EQ(cursor->more(), want.more());
         want.clear_count();
         want.clear_more();
+        ASSERT_EQ(cursor->total_bytes(), want.ByteSizeLong()) << r.ShortDebugString();
         cursors_.push_back({std::move(cursor), "", want.SerializeAsString(), r.ShortDebugString()});
       }
     }
@@ -425,9 +427,9 @@ class Metamorphic : public ::testing::TestWithParam<std::tuple<EngineKind, uint6
         ASSERT_GE(c.cursor->Next(random_.Below(4), random_.Below(50), &c.got), 1u);
       }
       if (random_.Chance(0.1)) {
-        c.cursor->Rewind();
-        c.got.clear();
+        ASSERT_EQ(c.cursor->total_bytes(), c.want.size()) << c.request;
       }
+      if (random_.Chance(0.1)) c.cursor->Rest();
       if (c.cursor->done()) {
         ASSERT_EQ(c.got, c.want) << c.request;
       }

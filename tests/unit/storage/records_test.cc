@@ -23,6 +23,7 @@ TEST(RecordsTest, KeyValue_IsByteEqualToProtobufs) {
                     .lease = number()};
     std::string ours;
     AppendKeyValue(ours, kv);
+    EXPECT_EQ(ours.size(), KeyValueSize(kv));
     mvccpb::KeyValue message;
     message.set_key(key);
     message.set_create_revision(kv.create_revision);
