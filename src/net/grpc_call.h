@@ -44,14 +44,15 @@ class CallContext {
   ~CallContext() = default;
 };
 
-// A reply that is too long to be held: its bytes are made while the client takes them. Used and dropped on
-// the I/O thread of the connection, or dropped unused by the thread that drops the call.
-class BodySource {
+// What whoever writes a long answer hears of its departure, on the connection's I/O thread. The front door
+// holds it until OnClosed.
+class WriteEvents {
  public:
-  virtual ~BodySource() = default;
-  // Appends the next bytes of the encoded message: about `max_bytes` of them, at least one. Other streams
-  // wait meanwhile.
-  virtual void Next(size_t max_bytes, std::string* out) = 0;
+  virtual ~WriteEvents() = default;
+  // queued_bytes() fell below FrontDoorOptions::stream_low_bytes after it had reached the high mark.
+  virtual void OnWritable() {}
+  // The last callback, exactly once: finished, cancelled, reset or connection lost.
+  virtual void OnClosed() = 0;
 };
 
 // Messages of a stream that are made while the client takes them. Used and dropped on the I/O thread of the
@@ -74,7 +75,10 @@ class UnaryCall {
     virtual std::string_view request() const = 0;
     virtual void OnCancelled(base::Task task) = 0;
     virtual void Answer(StatusCode code, std::string error, Message reply) = 0;
-    virtual void AnswerFrom(uint64_t size, std::unique_ptr<BodySource> source) = 0;
+    virtual void AnswerInParts(uint64_t size, std::shared_ptr<WriteEvents> events) = 0;
+    virtual void WritePart(Message part) = 0;
+    virtual void BreakOff() = 0;
+    virtual size_t queued_bytes() const = 0;
     // Handles are counted by the state; a new state has one, which UnaryCall(State*) takes over.
     virtual void AddHandle() = 0;
     virtual void DropHandle() = 0;
@@ -110,13 +114,22 @@ class UnaryCall {
 
   // Exactly one of these, once. A cancelled call may still be answered; the answer is dropped.
   void Reply(Message message) const { state_->Answer(StatusCode::kOk, std::string(), std::move(message)); }
-  // The reply is what `source` gives, `size` bytes in all: the message's length goes ahead of it.
-  void ReplyFrom(uint64_t size, std::unique_ptr<BodySource> source) const {
-    state_->AnswerFrom(size, std::move(source));
+  // A reply that is too long to be held: its bytes, `size` of them, follow through WritePart, made while the
+  // client takes them. `events` gets OnClosed whatever becomes of the call.
+  void ReplyInParts(uint64_t size, std::shared_ptr<WriteEvents> events) const {
+    state_->AnswerInParts(size, std::move(events));
   }
   void Fail(StatusCode code, std::string message) const {
     state_->Answer(code, std::move(message), Message());
   }
+
+  // After ReplyInParts, from one thread. The parts make `size` bytes: with more, or with BreakOff before
+  // there are so many, the stream is reset, and the client has no message.
+  void WritePart(Message part) const { state_->WritePart(std::move(part)); }
+  void BreakOff() const { state_->BreakOff(); }
+  // Bytes of the parts that the peer's window has not yet taken. Whoever writes them stops at
+  // FrontDoorOptions::stream_high_bytes and goes on at OnWritable.
+  size_t queued_bytes() const { return state_->queued_bytes(); }
 
   explicit operator bool() const { return state_ != nullptr; }
 
@@ -146,18 +159,13 @@ class StreamCall : public CallContext {
   virtual void ResumeReading() = 0;
 };
 
-// Receives the events of one stream, on the connection's I/O thread. The front door holds it until OnClosed.
-class StreamHandler {
+// Receives the events of one stream, on the connection's I/O thread. OnClosed comes once for every stream.
+class StreamHandler : public WriteEvents {
  public:
-  virtual ~StreamHandler() = default;
   // One whole message.
   virtual void OnMessage(std::string_view message) = 0;
   // The client sends no more messages.
   virtual void OnHalfClose() = 0;
-  // queued_bytes() fell below FrontDoorOptions::stream_low_bytes after it had reached the high mark.
-  virtual void OnWritable() {}
-  // The last callback, exactly once for every stream: finished, cancelled, reset or connection lost.
-  virtual void OnClosed() = 0;
 };
 
 using UnaryHandler = absl::AnyInvocable<void(UnaryCall call) const>;

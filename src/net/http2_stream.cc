@@ -124,7 +124,9 @@ void Http2Stream::Reset() {
   answer_ready_.store(false, std::memory_order_relaxed);
   answer_error_.clear();
   answer_ = Message();
-  source_.reset();
+  answer_events_.reset();
+  answer_applied_ = false;
+  parts_.reset();
   to_make_.clear();
   made_ = to_make_bytes_ = 0;
   inbox_.clear();
@@ -356,9 +358,7 @@ void Http2Stream::OnTimer() {
   if (out_.empty() && to_make_.empty()) {
     Close(StatusCode::kDeadlineExceeded, "context deadline exceeded");
   } else {
-    // The client does not take what is queued, so a status behind it would not arrive.
-    finishing_ = true;
-    ResetStream(NGHTTP2_CANCEL);
+    CutShort(NGHTTP2_CANCEL);  // the client does not take what is queued: a status behind it would not arrive
   }
   // Only now: a handler that gives up the call must not put its own status first.
   MarkCancelled();
@@ -366,21 +366,24 @@ void Http2Stream::OnTimer() {
 
 void Http2Stream::OnClosed() {
   Disarm();
-  bool complete = finishing_ && out_.empty() && !HasMore();
+  bool complete = finishing_ && out_.empty() && to_make_.empty();
   if (!complete) cancelled_.store(true, std::memory_order_relaxed);
   session_->AddQueued(-static_cast<ptrdiff_t>(out_.size() + to_make_bytes_));
   closed_callback_due_ = true;
   session_->Defer(this);
   session_ = nullptr;
   out_.Clear();
-  source_.reset();
   to_make_.clear();
+}
+
+WriteEvents* Http2Stream::events() const {
+  return handler_ != nullptr ? handler_.get() : parts_.get();
 }
 
 void Http2Stream::RunCallbacks() {
   if (writable_callback_due_) {
     writable_callback_due_ = false;
-    if (handler_ != nullptr && session_ != nullptr && !finishing_) handler_->OnWritable();
+    if (events() != nullptr && session_ != nullptr && !finishing_) events()->OnWritable();
   }
   if (closed_callback_due_) {
     closed_callback_due_ = false;
@@ -389,10 +392,9 @@ void Http2Stream::RunCallbacks() {
       if (http_ != nullptr) http_->cancelled = true;
     }
     on_cancelled_ = nullptr;
-    if (handler_ != nullptr) {
-      std::shared_ptr<StreamHandler> handler = std::move(handler_);
-      handler->OnClosed();
-    }
+    std::shared_ptr<WriteEvents> handler = std::move(handler_);
+    if (handler == nullptr) handler = std::move(parts_);
+    if (handler != nullptr) handler->OnClosed();
   }
 }
 
@@ -418,11 +420,12 @@ void Http2Stream::Answer(StatusCode code, std::string error, Message reply) {
   PublishAnswer();
 }
 
-void Http2Stream::AnswerFrom(uint64_t size, std::unique_ptr<BodySource> source) {
+void Http2Stream::AnswerInParts(uint64_t size, std::shared_ptr<WriteEvents> events) {
   KVD_CHECK(!answer_claimed_.exchange(true, std::memory_order_acq_rel), "a call is answered once");
   answer_code_ = StatusCode::kOk;
-  source_ = std::move(source);
-  source_left_ = size;
+  answer_events_ = std::move(events);
+  answer_size_ = size;
+  queued_.fetch_add(kGrpcPrefixBytes, std::memory_order_relaxed);  // they depart with the first part
   PublishAnswer();
 }
 
@@ -450,7 +453,9 @@ void Http2Stream::Run(bool stopped) {
 
 void Http2Stream::Process() {
   if (mode_ == Mode::kUnary) {
-    if (answer_ready_.load(std::memory_order_acquire)) ApplyAnswer();
+    if (!answer_ready_.load(std::memory_order_acquire)) return;
+    if (!std::exchange(answer_applied_, true)) ApplyAnswer();
+    if (parts_ != nullptr) TakeParts();
   } else {
     TakeInbox();
     DeliverHeld();
@@ -458,28 +463,30 @@ void Http2Stream::Process() {
 }
 
 void Http2Stream::ApplyAnswer() {
-  if (session_ == nullptr || finishing_) {
-    source_.reset();
+  parts_ = std::move(answer_events_);
+  if (session_ == nullptr) {
+    if (std::shared_ptr<WriteEvents> late = std::move(parts_)) late->OnClosed();
     return;
   }
+  if (finishing_) return;
   Disarm();
   on_cancelled_ = nullptr;
   if (answer_code_ != StatusCode::kOk) {
     Close(answer_code_, answer_error_);
     return;
   }
-  uint64_t size = source_ != nullptr ? source_left_ : answer_.size();
+  uint64_t size = parts_ != nullptr ? answer_size_ : answer_.size();
   if (size > kMaxSendBytes) {
-    source_.reset();
     Close(StatusCode::kResourceExhausted,
           base::StrCat("grpc: trying to send message larger than max (", size, " vs. ", kMaxSendBytes, ")"));
     return;
   }
-  if (source_ != nullptr) {
+  if (parts_ != nullptr) {
+    parts_left_ = size;
     EnqueuePrefix(size);
-  } else {
-    Enqueue(std::move(answer_), true);
+    return;
   }
+  Enqueue(std::move(answer_), true);
   finishing_ = true;
   SubmitGrpcHead();
 }

@@ -83,7 +83,10 @@ class Http2Stream final : public UnaryCall::State, private WorkNode, private Whe
   std::string_view request() const override { return assembler_.message(); }
   void OnCancelled(base::Task task) override;
   void Answer(StatusCode code, std::string error, Message reply) override;
-  void AnswerFrom(uint64_t size, std::unique_ptr<BodySource> source) override;
+  void AnswerInParts(uint64_t size, std::shared_ptr<WriteEvents> events) override;
+  void WritePart(Message part) override;
+  void BreakOff() override;
+  size_t queued_bytes() const override { return queued_.load(std::memory_order_relaxed); }
   void AddHandle() override { handles_.fetch_add(1, std::memory_order_relaxed); }
   void DropHandle() override;
 
@@ -96,7 +99,6 @@ class Http2Stream final : public UnaryCall::State, private WorkNode, private Whe
   };
   void Write(Part part);
   void Finish(StatusCode code, std::string message);
-  size_t queued_bytes() const { return queued_.load(std::memory_order_relaxed); }
   void PauseReading();
   void ResumeReading();
 
@@ -127,6 +129,7 @@ class Http2Stream final : public UnaryCall::State, private WorkNode, private Whe
   void Schedule();
   void Process();
   void TakeInbox();
+  void TakeParts();
   void PublishAnswer();
   void ApplyAnswer();
 
@@ -144,14 +147,14 @@ class Http2Stream final : public UnaryCall::State, private WorkNode, private Whe
   void Enqueue(Message message, bool framed);
   void EnqueuePrefix(uint64_t message_bytes);
   void Enqueue(Part part);
-  bool HasMore() const { return source_ != nullptr || !to_make_.empty(); }
-  void Pull();
   void PullMessages();
   void SubmitGrpcHead();
   void Close(StatusCode code, std::string_view text);  // ends a gRPC call from the I/O thread
   void SubmitTrailersOnly(StatusCode code, std::string_view text, const char* http_status);
   void SubmitTrailers();
   void ResetStream(uint32_t error);
+  void CutShort(uint32_t error);  // ends a call whose answer has begun
+  WriteEvents* events() const;    // of whoever writes the answer; null: nobody wants them
   void Wake();
   void MarkCancelled();
 
@@ -197,12 +200,14 @@ class Http2Stream final : public UnaryCall::State, private WorkNode, private Whe
   StatusCode answer_code_ = StatusCode::kOk;
   std::string answer_error_;
   Message answer_;
-  // Instead of answer_: where the rest of the answer comes from, and how much that is. Empty once all of it
-  // is in out_.
-  std::unique_ptr<BodySource> source_;
-  uint64_t source_left_ = 0;
+  std::shared_ptr<WriteEvents> answer_events_;  // instead of answer_: it comes in parts
+  uint64_t answer_size_ = 0;                    // of all parts
+  // The same once it is applied, on the I/O thread.
+  bool answer_applied_ = false;
+  std::shared_ptr<WriteEvents> parts_;
+  uint64_t parts_left_ = 0;  // bytes that are still to come
 
-  // What other threads wrote to a stream.
+  // What other threads wrote to a stream, or to an answer in parts.
   std::mutex inbox_mutex_;
   std::vector<Part> inbox_;                  // guarded by inbox_mutex_
   bool inbox_finish_ = false;                // guarded by inbox_mutex_

@@ -6,6 +6,7 @@
 
 #include "absl/strings/ascii.h"
 #include "base/check.h"
+#include "base/log.h"
 #include "base/strings.h"
 #include "net/http2_session.h"
 #include "net/http2_stream.h"
@@ -13,10 +14,8 @@
 namespace kvd::net {
 namespace {
 
-// So much of a reply is made at a time: enough to amortise it, little enough that other streams wait for less
-// than a millisecond.
-constexpr size_t kPullBytes = size_t{128} * 1024;
-// And of a stream's messages: they are still in the processor's cache when the socket takes them.
+// So much of a stream's messages is made at a time: it is still in the processor's cache when the socket
+// takes it.
 constexpr size_t kPullMessageBytes = size_t{32} * 1024;
 
 constexpr uint8_t kNoCopy = NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE;
@@ -110,17 +109,6 @@ void Http2Stream::PullMessages() {
   }
 }
 
-// Takes the next bytes of what is made while it is sent.
-void Http2Stream::Pull() {
-  if (source_ == nullptr) return PullMessages();
-  std::string bytes;
-  source_->Next(kPullBytes, &bytes);
-  KVD_CHECK(!bytes.empty() && bytes.size() <= source_left_, "a reply is as long as was said before");
-  source_left_ -= bytes.size();
-  if (source_left_ == 0) source_.reset();
-  Enqueue(Message(std::move(bytes)), false);
-}
-
 // nghttp2 has more to ask for.
 void Http2Stream::Wake() {
   if (deferred_) {
@@ -181,15 +169,21 @@ void Http2Stream::ResetStream(uint32_t error) {
   session_->OutputReady();
 }
 
+// What is queued does not reach the client any more.
+void Http2Stream::CutShort(uint32_t error) {
+  finishing_ = true;
+  ResetStream(error);
+}
+
 ssize_t Http2Stream::Provide(size_t length, uint32_t* flags) {
-  while (HasMore() && out_.size() < length) Pull();
+  while (!to_make_.empty() && out_.size() < length) PullMessages();
   size_t n = std::min(length, out_.size());
   if (n == 0 && !finishing_) {
     deferred_ = true;
     return NGHTTP2_ERR_DEFERRED;
   }
   if (n > 0) *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
-  if (finishing_ && n == out_.size() && !HasMore()) {
+  if (finishing_ && n == out_.size() && to_make_.empty()) {
     *flags |= NGHTTP2_DATA_FLAG_EOF;
     if (mode_ != Mode::kHttp) {
       *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
@@ -206,7 +200,7 @@ void Http2Stream::MoveOut(OutBuffer& out, size_t length) {
     if (http_ != nullptr) http_->queued -= std::min(length, http_->queued.load());
     return;
   }
-  if (mode_ == Mode::kUnary) return;
+  if (mode_ == Mode::kUnary && parts_ == nullptr) return;
   size_t left = queued_.fetch_sub(length, std::memory_order_acq_rel) - length;
   if (left < session_->options().stream_low_bytes && above_high_mark_.load(std::memory_order_acquire)) {
     above_high_mark_.store(false, std::memory_order_release);
@@ -215,7 +209,12 @@ void Http2Stream::MoveOut(OutBuffer& out, size_t length) {
   }
 }
 
-// ---- Streams: what any thread may do.
+// ---- Streams, and answers in parts: what any thread may do.
+
+void Http2Stream::WritePart(Message part) {
+  const size_t size = part.size();
+  Write({std::move(part), nullptr, size});
+}
 
 void Http2Stream::Write(Part part) {
   if (cancelled()) return;
@@ -240,6 +239,10 @@ void Http2Stream::Finish(StatusCode code, std::string message) {
     inbox_text_ = std::move(message);
   }
   Schedule();
+}
+
+void Http2Stream::BreakOff() {
+  Finish(StatusCode::kInternal, "");
 }
 
 void Http2Stream::PauseReading() {
@@ -272,6 +275,38 @@ void Http2Stream::TakeInbox() {
     }
   }
   if (finish) Close(code, text);
+}
+
+void Http2Stream::TakeParts() {
+  std::vector<Part> parts;
+  bool broken_off;
+  {
+    std::lock_guard<std::mutex> lock(inbox_mutex_);
+    parts.swap(inbox_);
+    broken_off = inbox_finish_;
+  }
+  if (session_ == nullptr || finishing_) return;
+  bool too_long = false;
+  for (Part& part : parts) {
+    too_long = part.size > parts_left_;
+    if (too_long) break;
+    parts_left_ -= part.size;
+    Enqueue(std::move(part.message), false);
+  }
+  if (too_long || (broken_off && parts_left_ > 0)) {
+    KVD_LOG(kError, "a long answer is not as long as its beginning says: the call is broken off",
+            {"method", path_}, {"missing-bytes", parts_left_});
+    CutShort(NGHTTP2_INTERNAL_ERROR);
+    MarkCancelled();
+    return;
+  }
+  finishing_ = parts_left_ == 0;
+  if (parts.empty()) return;
+  if (head_sent_) {
+    Wake();
+  } else {
+    SubmitGrpcHead();
+  }
 }
 
 // ---- Plain HTTP.

@@ -337,17 +337,6 @@ uint64_t RangeReader::total_bytes() const {
   return bytes;
 }
 
-void RangeReader::Rewind() {
-  left_ = total_;
-  latest_.reset();
-  latest_from_.clear();
-  next_ref_ = 0;
-  if (mode_ == Mode::kCollected) return;
-  refs_.clear();
-  resume_.clear();
-  index_exhausted_ = false;
-}
-
 size_t RangeReader::Next(size_t max_keys, size_t max_bytes, std::string* out) {
   if (max_keys == 0) max_keys = std::numeric_limits<size_t>::max();
   if (max_bytes == 0) max_bytes = std::numeric_limits<size_t>::max();
@@ -470,8 +459,8 @@ std::unique_ptr<RangeCursor> Store::OpenRange(const RangeArgs& args, StoreError*
 }
 
 RangeCost Store::EstimateRange(const RangeArgs& args) const {
+  if (args.range_end.empty()) return {.keys_before = 1, .keys_given = 1};
   const base::KeyInterval interval = base::KeyInterval::FromRequest(args.key, args.range_end);
-  if (interval.is_single()) return {.keys_before = 1, .keys_given = 1};
   std::shared_ptr<StoreImpl> impl = Impl();
   // Of the past they are counted one by one.
   const bool past = args.revision > 0 && args.revision < impl->revision_.load(std::memory_order_acquire);

@@ -129,8 +129,6 @@ class RangeCursor {
   virtual int64_t count() const = 0;  // the response's count
   virtual bool more() const = 0;      // the response's more, for the limit of the request
   virtual bool done() const = 0;
-  // Back to the first key, of the same state: for a second reading.
-  virtual void Rewind() = 0;
   // What all the `kvs` fields together take, exactly, however many of them are given already. It costs a walk
   // over the keys, and reads no record.
   virtual uint64_t total_bytes() const = 0;

@@ -152,7 +152,6 @@ class RangeReader final : public RangeCursor {
   bool more() const override { return more_; }
   bool done() const override { return left_ == 0; }
   uint64_t total_bytes() const override;
-  void Rewind() override;
   size_t Next(size_t max_keys, size_t max_bytes, std::string* out) override;
   void Rest() override;
   // All of it and the fields after the kvs.

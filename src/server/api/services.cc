@@ -64,12 +64,8 @@ std::string WithHeader(const ResponseHeaderFields& header, std::string body) {
   return body;
 }
 
-Services::Services(Node& node, base::FileSystem& fs, ServiceOptions options)
-    : node_(node),
-      fs_(fs),
-      options_(options),
-      list_budget_(NewListBudget()),
-      guard_(std::make_shared<LeaderGuard>(node)) {}
+Services::Services(Node& node, base::FileSystem& fs, base::Executor& lists, ServiceOptions options)
+    : node_(node), fs_(fs), lists_(lists), options_(options), guard_(std::make_shared<LeaderGuard>(node)) {}
 Services::~Services() = default;
 
 void Services::Register(net::FrontDoor& door) {

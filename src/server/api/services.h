@@ -1,7 +1,8 @@
 // etcd's gRPC services on the front door: requests are checked, put to the node, and answered.
 //
 // Threads: handlers run on the connection's I/O thread and never block; answers come from any thread.
-// Ownership: borrows the node and the front door; the front door is shut down before this goes.
+// Ownership: borrows the node, the executor of lists and the front door; the front door is shut down, and the
+// executor stopped, before this goes.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/executor.h"
 #include "net/grpc_call.h"
 #include "server/node/node.h"
 
@@ -31,12 +33,10 @@ struct ServiceOptions {
   int bcrypt_cost = 10;
 };
 
-class ListBudget;  // bounds the memory of long lists
-std::shared_ptr<ListBudget> NewListBudget();
-
 class Services {
  public:
-  Services(Node& node, base::FileSystem& fs, ServiceOptions options);
+  // `lists` makes long lists: it is busy while there are any, and may be of low priority.
+  Services(Node& node, base::FileSystem& fs, base::Executor& lists, ServiceOptions options);
   ~Services();
 
   // Before the front door starts.
@@ -64,7 +64,6 @@ class Services {
 
   // KV.
   void Range(net::UnaryCall call);
-  void ReadRangeNow(const net::UnaryCall& call);
   void Put(net::UnaryCall call);
   void DeleteRange(net::UnaryCall call);
   void Txn(net::UnaryCall call);
@@ -106,8 +105,8 @@ class Services {
 
   Node& node_;
   base::FileSystem& fs_;
+  base::Executor& lists_;
   const ServiceOptions options_;
-  const std::shared_ptr<ListBudget> list_budget_;
   class LeaderGuard;
   std::shared_ptr<LeaderGuard> guard_;
 };

@@ -42,6 +42,9 @@ constexpr base::Nanos kHandOverLimit = std::chrono::milliseconds(1500);
 constexpr base::Nanos kClientGrace = std::chrono::milliseconds(500);
 constexpr int kInternalStop = SIGUSR2;  // raised by the member itself, never handled otherwise
 
+// A long list is always ready to run; a put is a moment of many threads, each of which would wait for it.
+constexpr int kListNice = 5;
+
 // The executors, each a thread, stopped together.
 struct Threads {
   base::ThreadExecutor consensus{"consensus"};
@@ -50,10 +53,11 @@ struct Threads {
   base::ThreadExecutor watch{"watch"};
   base::ThreadExecutor background{"background"};
   base::ThreadExecutor bulk{"bulk"};
+  base::ThreadExecutor lists{"lists", kListNice};
 
   NodeExecutors ForNode() { return {consensus, log, apply, watch, background, bulk}; }
   void Stop() {
-    for (base::ThreadExecutor* executor : {&consensus, &log, &apply, &watch, &background, &bulk})
+    for (base::ThreadExecutor* executor : {&consensus, &log, &apply, &watch, &background, &bulk, &lists})
       executor->Stop();
   }
 };
@@ -309,7 +313,7 @@ absl::Status MemberProcess::Start() {
   peers_->SetReceiver(node_.get());
 
   services_ = std::make_unique<Services>(
-      *node_, fs_,
+      *node_, fs_, threads_.lists,
       ServiceOptions{static_cast<int64_t>(config_.max_txn_ops), config_.max_request_bytes,
                      static_cast<int>(config_.bcrypt_cost)});
   door_ = std::make_unique<net::FrontDoor>(client_io_, DoorOptionsOf(config_));

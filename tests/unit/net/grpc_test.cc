@@ -59,8 +59,21 @@ TEST(GrpcUnary, Made_TooLong_ResourceExhausted) {
   EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_EQ(status.error_message(),
             "grpc: trying to send message larger than max (2147483648 vs. 2147483647)");
-  EXPECT_EQ(server.events().Count("made"), 0u);
   EXPECT_TRUE(server.events().Await("made gone"));
+}
+
+TEST(GrpcUnary, Made_OtherLengthThanPromised_Internal) {
+  TestServer server;
+  GrpcClient client(server.port());
+  for (const char* method : {"/test.Echo/MadeShort", "/test.Echo/MadeLong"}) {
+    for (const char* size : {"100", "5000000"}) {
+      std::string reply;
+      grpc::Status status = client.Unary(method, size, &reply);
+      EXPECT_EQ(status.error_code(), grpc::StatusCode::INTERNAL) << method << " " << size;
+    }
+  }
+  EXPECT_TRUE(server.events().AwaitCount("made cancelled", 4));
+  EXPECT_TRUE(server.events().AwaitCount("made gone", 4));
 }
 
 TEST(GrpcUnary, Fail_OddText_ArrivesUnchanged) {

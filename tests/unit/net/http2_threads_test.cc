@@ -122,6 +122,21 @@ TEST(Http2Threads, FloodWriters_ResetAndLost_HandlersTold) {
   for (size_t i = 0; i < 20; ++i) ASSERT_TRUE(server.events().AwaitCount("flood closed", i + 1));
 }
 
+TEST(Http2Threads, RepliesInParts_ResetAndLost_WritersTold) {
+  TestServer server({}, 2);
+  for (int round = 0; round < 10; ++round) {
+    RawSocket socket(server.port());
+    ASSERT_TRUE(socket.Send(Hello() + CallFrames(1, "/test.Echo/Made", "100000000") +
+                            CallFrames(3, "/test.Echo/Made", "100000000") +
+                            CallFrames(5, "/test.Echo/MadeLong", "200000") +
+                            CallFrames(7, "/test.Echo/Made", "10")));
+    std::string some;
+    ASSERT_TRUE(socket.ReadSome(&some));
+    ASSERT_TRUE(socket.Send(ResetFrame(1)));
+  }
+  for (size_t i = 0; i < 40; ++i) ASSERT_TRUE(server.events().AwaitCount("made gone", i + 1));
+}
+
 TEST(Http2Threads, Shutdown_UnderLoad_Returns) {
   for (int round = 0; round < 5; ++round) {
     TestServer server({}, 2);

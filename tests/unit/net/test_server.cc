@@ -16,23 +16,42 @@ struct TestServer::ChatHandler final : StreamHandler {
   std::shared_ptr<StreamCall> call;
 };
 
-// Writes 64 KiB messages on the worker thread whenever the queue is below the high mark, up to `limit` of
-// them.
-// Says how often it was asked, and that it is gone.
-class TestServer::MadeSource final : public BodySource {
- public:
-  MadeSource(Events& events, uint64_t size) : events_(events), left_(size) {}
-  ~MadeSource() override { events_.Add("made gone"); }
-  void Next(size_t max_bytes, std::string* out) override {
-    events_.Add("made");
-    size_t n = std::min<uint64_t>(left_, max_bytes);
-    for (size_t i = 0; i < n; ++i) out->push_back(static_cast<char>('a' + (left_ - i) % 26));
-    left_ -= n;
+// Answers with as many bytes as were asked for, in parts made on the worker thread, and says how many parts
+// it made and that it is gone. It ends `missing` bytes early, or goes that many too far if that is negative.
+struct TestServer::MadeReply final : WriteEvents, std::enable_shared_from_this<MadeReply> {
+  MadeReply(TestServer& s, UnaryCall c, uint64_t n, int64_t m)
+      : server(s), call(std::move(c)), left(n), missing(m) {}
+  ~MadeReply() override { server.events_.Add("made gone"); }
+  void OnWritable() override { Pump(); }
+  void OnClosed() override {
+    server.events_.Add(call.cancelled() ? "made cancelled" : "made closed");
+    closed = true;
   }
-
- private:
-  Events& events_;
-  uint64_t left_;
+  void Begin() {
+    call.ReplyInParts(left, shared_from_this());
+    left -= static_cast<uint64_t>(missing);
+    Pump();
+  }
+  void Pump() {
+    server.worker_.Post([self = shared_from_this()] {
+      constexpr uint64_t kPart = uint64_t{128} * 1024;
+      while (self->left > 0 && !self->closed &&
+             self->call.queued_bytes() < FrontDoorOptions().stream_high_bytes) {
+        self->server.events_.Add("made");
+        std::string part;
+        for (uint64_t i = std::min(self->left, kPart); i > 0; --i) {
+          part.push_back(static_cast<char>('a' + self->left-- % 26));
+        }
+        self->call.WritePart(std::move(part));
+        if (self->left == 0 && self->missing != 0) self->call.BreakOff();
+      }
+    });
+  }
+  TestServer& server;
+  const UnaryCall call;
+  uint64_t left;
+  const int64_t missing;
+  std::atomic<bool> closed{false};
 };
 
 // Messages of kBytes each that begin with a number.
@@ -61,6 +80,8 @@ class TestServer::NumberSource final : public MessageSource {
   const size_t end_;
 };
 
+// Writes 64 KiB messages on the worker thread whenever the queue is below the high mark, up to `limit` of
+// them.
 struct TestServer::FloodHandler final : StreamHandler, std::enable_shared_from_this<FloodHandler> {
   FloodHandler(TestServer& s, std::shared_ptr<StreamCall> c, size_t n)
       : server(s), call(std::move(c)), left(n) {}
@@ -164,12 +185,14 @@ void TestServer::RegisterGrpc() {
       call.Reply(std::move(message));
     });
   });
-  door_->RegisterUnary("/test.Echo/Made", [this](UnaryCall call) {
+  const auto made = [this](const UnaryCall& call, int64_t missing) {
     const uint64_t size = std::stoull(std::string(call.request()));
-    worker_.Post([this, size, call = std::move(call)] {
-      call.ReplyFrom(size, std::make_unique<MadeSource>(events_, size));
-    });
-  });
+    worker_.Post(
+        [this, size, missing, call] { std::make_shared<MadeReply>(*this, call, size, missing)->Begin(); });
+  };
+  door_->RegisterUnary("/test.Echo/Made", [made](const UnaryCall& call) { made(call, 0); });
+  door_->RegisterUnary("/test.Echo/MadeShort", [made](const UnaryCall& call) { made(call, 1); });
+  door_->RegisterUnary("/test.Echo/MadeLong", [made](const UnaryCall& call) { made(call, -1); });
   door_->RegisterServerStream("/test.Echo/Count",
                               [](std::string_view request, const std::shared_ptr<StreamCall>& call) {
                                 for (size_t i = 0; i < request.size(); ++i) call->Write(std::to_string(i));
@@ -180,9 +203,9 @@ void TestServer::RegisterGrpc() {
       "/test.Echo/Numbers", [this](std::string_view request, const std::shared_ptr<StreamCall>& call) {
         const size_t count = std::stoul(std::string(request));
         for (size_t first = 0; first < count; first += 1000) {
-          auto made = std::make_unique<NumberSource>(events_, first, std::min(first + 1000, count));
-          const size_t size = made->size();
-          call->WriteFrom(size, std::move(made));
+          auto numbered = std::make_unique<NumberSource>(events_, first, std::min(first + 1000, count));
+          const size_t size = numbered->size();
+          call->WriteFrom(size, std::move(numbered));
           call->Write(std::string());
           call->WriteFramed(NumberSource(events_, 0, 2).Next(SIZE_MAX));
         }

@@ -45,10 +45,10 @@ class Events {
 // /test.Echo/...: Unary (answered at once), Later (answered on another thread), Fail, Hang (never answered),
 // Drop, Meta (the metadata "token"), Pieces (the request three times, in pieces), Count (server stream: as
 // many messages as the request is long), Made (as many bytes as the request says, made as they are sent),
-// Numbers (server stream of as many messages as the request says, in thousands that are made as they are
-// sent, an empty one and "0", "1" behind each thousand), Chat (bidi echo), Flood (server stream that writes
-// until its high mark), Slow (bidi that pauses after each message until "resume" is called). HTTP: /hello,
-// /post, /stream, /later.
+// MadeShort and MadeLong (one byte less or more than was promised), Numbers (server stream of as many
+// messages as the request says, in thousands that are made as they are sent, an empty one and "0", "1" behind
+// each thousand), Chat (bidi echo), Flood (server stream that writes until its high mark), Slow (bidi that
+// pauses after each message until "resume" is called). HTTP: /hello, /post, /stream, /later.
 class TestServer {
  public:
   explicit TestServer(FrontDoorOptions options = {}, int threads = 2, ListenOptions listen = {});
@@ -65,7 +65,7 @@ class TestServer {
 
  private:
   struct ChatHandler;
-  class MadeSource;
+  struct MadeReply;
   class NumberSource;
   struct FloodHandler;
   struct SlowHandler;
