@@ -158,7 +158,7 @@ struct StoreBuilder::Impl {
     const bool large = kv.value.size() >= kLargeValueBytes || KVD_BUGGIFY("storage/large record in an image");
     if (large && !tombstone && kv.mod_revision == revision.main) {
       AppendReference(reference, kv, revision.sub, record.size());
-      Put(Table::kLarge, key, record);
+      batch->Put(TableKey(Table::kLarge, key), record);  // in one batch with what refers to it
       record = reference;
     }
     Put(Table::kRevision, key, record);

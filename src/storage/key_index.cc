@@ -10,7 +10,17 @@
 #include "storage/key_index_nodes.h"
 
 namespace kvd::storage {
-using namespace key_index_internal;  // NOLINT: its other half
+using key_index_internal::Entry;
+using key_index_internal::EraseBit;
+using key_index_internal::Inner;
+using key_index_internal::InsertBit;
+using key_index_internal::kFanout;
+using key_index_internal::kLoadFanout;
+using key_index_internal::kMaxHeight;
+using key_index_internal::Leaf;
+using key_index_internal::MaskBelow;
+using key_index_internal::Node;
+using key_index_internal::SumOf;
 
 struct KeyIndex::Tree {
   Node* root = new Leaf;

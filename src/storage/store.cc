@@ -62,6 +62,9 @@ int64_t Store::compact_revision() const {
   std::shared_ptr<StoreImpl> impl = Impl();
   return impl->compact_revision_.load(std::memory_order_acquire);
 }
+uint64_t Store::sweeps() const {
+  return Impl()->sweeper_->passes();
+}
 std::string Store::conf_state() const {
   std::shared_ptr<StoreImpl> impl = Impl();
   base::MutexLock lock(impl->applied_mu_);

@@ -225,6 +225,8 @@ class Store {
   int64_t current_revision() const;
   int64_t compact_revision() const;  // -1: never compacted
   std::string conf_state() const;    // empty: never set
+  // How often the physical part of a compaction has ended, in the store that this one is now.
+  uint64_t sweeps() const;
   // The applied state that a crash now would leave: the log may be cut up to its index.
   AppliedState PersistedApplied() const;
 

@@ -107,6 +107,7 @@ bool Sweeper::SweepSlice() {
 
 void Sweeper::EndPass() {
   in_pass_ = false;
+  passes_.fetch_add(1, std::memory_order_release);
   if (kept_for_pins_) {
     // What long reads still need goes when they end.
     store_.pins_.OnDropBelow(revision_, [weak = weak_from_this(), revision = revision_] {

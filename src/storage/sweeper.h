@@ -3,6 +3,7 @@
 // names again what is still there.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -23,6 +24,8 @@ class Sweeper : public std::enable_shared_from_this<Sweeper> {
 
   // Sweeps for `compact_revision`, after what is under way; then runs `done`. Thread-safe.
   void Request(int64_t compact_revision, std::vector<absl::AnyInvocable<void()>> done);
+  // How many passes have ended. Thread-safe.
+  uint64_t passes() const { return passes_.load(std::memory_order_acquire); }
   // Has the engine give space back, on `executor`. Thread-safe.
   void HintCompaction(base::Executor& executor);
   // Waits for a running slice and a running compaction of the engine; later ones do not touch the store.
@@ -37,6 +40,7 @@ class Sweeper : public std::enable_shared_from_this<Sweeper> {
   void EndPass() ABSL_EXCLUSIVE_LOCKS_REQUIRED(slice_mu_);
 
   StoreImpl& store_;
+  std::atomic<uint64_t> passes_{0};
   base::Mutex slice_mu_;  // held while a slice runs
   bool stopped_ ABSL_GUARDED_BY(slice_mu_) = false;
 

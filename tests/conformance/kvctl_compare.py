@@ -100,7 +100,8 @@ def changes(kvctl, cluster):
             # 3.6 says that a learner was added, how long it took and which version saved the backup.
             out = out.replace("added as learner to", "added to")
             out = re.sub(r"\. took \S+|\nServer version \S+", "", out)
-            out = re.sub(r'\b[0-9a-f]{14,16}\b|"(ID|member_id)":\d+', "ID", out)
+            # IDs are padded with blanks.
+            out = re.sub(r' *\b[0-9a-f]{14,16}\b|"(ID|member_id)":\d+', "ID", out)
             # The members come in the order of their IDs.
             results.append((command, sorted(re.split(r'[\[\]{},"]', out)), err, code))
         seen.append(results)

@@ -2,6 +2,7 @@
 compaction go on, and all is well once there is room.
 
 Runs in a mount namespace of its own."""
+import errno
 import os
 import shutil
 import subprocess
@@ -35,9 +36,13 @@ class SmallDisk:
     def fill(self, leave):
         """Takes all room but `leave` bytes."""
         with open(self.ballast, "ab") as out:
-            have = self.free()
-            if have > leave:
-                os.posix_fallocate(out.fileno(), os.fstat(out.fileno()).st_size, have - leave)
+            while (have := self.free()) > leave:
+                try:
+                    os.posix_fallocate(out.fileno(), os.fstat(out.fileno()).st_size, have - leave)
+                    return
+                except OSError as error:  # the member has taken some of it meanwhile
+                    if error.errno != errno.ENOSPC:
+                        raise
 
     def give_room(self):
         os.unlink(self.ballast)

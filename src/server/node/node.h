@@ -300,7 +300,7 @@ class Node final : public PeerReceiver, public HeaderSource {
   base::Nanos next_promotion_{0};
   std::set<uint64_t> other_cluster_;  // members that say they belong to another one
   bool publishing_ = false;
-  int64_t reclaimed_at_ = 0;  // the compacted revision then
+  std::optional<uint64_t> reclaimed_sweeps_;  // Store::sweeps() then
   base::Nanos next_reclaim_{0};
 
   std::atomic<bool> stopped_{false};

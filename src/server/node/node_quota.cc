@@ -77,11 +77,12 @@ void Node::WatchDisk() {
   }
 }
 
-// What was deleted and compacted still takes space on the disk: it is reclaimed as soon as there is any.
+// What was deleted and compacted still takes space on the disk: it is reclaimed once it has been swept, and
+// not before, since the engine would find nothing then.
 void Node::Reclaim() {
-  int64_t compacted = store_->compact_revision();
-  if (compacted <= reclaimed_at_ || Now() < next_reclaim_) return;
-  reclaimed_at_ = compacted;
+  const uint64_t sweeps = store_->sweeps();
+  if (store_->compact_revision() <= 0 || sweeps == reclaimed_sweeps_ || Now() < next_reclaim_) return;
+  reclaimed_sweeps_ = sweeps;
   next_reclaim_ = Now() + kReclaimEvery;
   store_->HintCompaction(executors_.bulk);
   // It flushes first; behind it the log can be cut.

@@ -460,8 +460,10 @@ TEST_P(StoreTest, Compact_TellsWhenItIsSwept) {
   EXPECT_TRUE(batch.Compact(5001, [&swept] { swept = true; }).ok());
   Commit(batch);
   EXPECT_FALSE(swept);
+  EXPECT_EQ(store_->sweeps(), 0u);
   Settle();
   EXPECT_TRUE(swept);
+  EXPECT_EQ(store_->sweeps(), 1u);
 }
 
 TEST_P(StoreTest, Cursor_ReadsItsRevision_WhileWritesAndCompactionPass) {
