@@ -229,8 +229,8 @@ def idle(session, scale):
 
 
 def large(session, scale):
-    """30 GB of live data on one member: values of 10 KB, scaled as asked for. It needs about 2.5 times as much disk: the
-    history and the latest records are tables of their own. Beside large work puts are due at a fixed rate, so that a stall
+    """30 GB of live data on one member: values of 10 KB, scaled as asked for. Such values stand on disk
+    once; compactions take room besides. Beside large work puts are due at a fixed rate, so that a stall
     would show."""
     keys = int(3_000_000 * scale)
     report = session.run("fill", "--keys", keys, "--value", 10_240, "--connections", 4, "--streams", 16,
