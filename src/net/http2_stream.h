@@ -146,6 +146,7 @@ class Http2Stream final : public UnaryCall::State, private WorkNode, private Whe
 
   void Enqueue(Message message, bool framed);
   void EnqueuePrefix(uint64_t message_bytes);
+  void EnqueueMessage(Part& part);
   void Enqueue(Part part);
   void PullMessages();
   void SubmitGrpcHead();

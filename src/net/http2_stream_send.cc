@@ -72,12 +72,14 @@ void Http2Stream::EnqueuePrefix(uint64_t message_bytes) {
   session_->AddQueued(static_cast<ptrdiff_t>(sizeof prefix));
 }
 
+// A part without a source.
+void Http2Stream::EnqueueMessage(Part& part) {
+  const bool wants_prefix = part.size > part.message.size();
+  Enqueue(std::move(part.message), wants_prefix);
+}
+
 void Http2Stream::Enqueue(Part part) {
-  if (part.source == nullptr && to_make_.empty()) {
-    const bool framed = part.size > part.message.size();
-    Enqueue(std::move(part.message), framed);
-    return;
-  }
+  if (part.source == nullptr && to_make_.empty()) return EnqueueMessage(part);
   to_make_bytes_ += part.size;
   session_->AddQueued(static_cast<ptrdiff_t>(part.size));
   to_make_.push_back(std::move(part));
@@ -90,8 +92,7 @@ void Http2Stream::PullMessages() {
   if (part.source != nullptr) {
     Enqueue(part.source->Next(kPullMessageBytes), false);
   } else {
-    const bool framed = part.size > part.message.size();
-    Enqueue(std::move(part.message), framed);
+    EnqueueMessage(part);
   }
   const size_t made = out_.size() - before;
   KVD_CHECK(made <= part.size && (made > 0 || part.size == 0), "messages are as long as was said before");

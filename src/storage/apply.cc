@@ -16,6 +16,11 @@ namespace {
 constexpr size_t kLatestSlice = 256;
 constexpr int kMostSlices = 200;
 
+void CheckNotOwn(Table table) {
+  KVD_CHECK(table != Table::kRevision && table != Table::kLatest && table != Table::kLarge,
+            "the store's own tables are not written raw");
+}
+
 }  // namespace
 
 Writer::Writer(StoreImpl& store) : store_(store), batch_(store.engine_->NewBatch()) {}
@@ -50,9 +55,7 @@ void Writer::Append(Event event, const KeyVersion& version, std::string_view rec
   AppendRevisionKey(key_buffer_, version.revision(), version.tombstone);
   if (version.large) {
     reference_.clear();
-    KeyValueView kv;
-    DecodeKeyValue(record, &kv);
-    AppendReference(reference_, kv, version.mod_sub, record.size());
+    AppendReference(reference_, record, version.mod_sub);
     batch_->Put(LargeTableKey(version.revision()), record);
     batch_->Put(key_buffer_, reference_);
   } else {
@@ -352,14 +355,12 @@ OpResult ApplyBatch::Compact(int64_t revision, absl::AnyInvocable<void()> on_swe
 }
 
 void ApplyBatch::PutTable(Table table, std::string_view key, std::string_view value) {
-  KVD_CHECK(table != Table::kRevision && table != Table::kLatest,
-            "the store's own tables are not written raw");
+  CheckNotOwn(table);
   impl_->writer_->batch_->Put(TableKey(table, key), value);
 }
 
 void ApplyBatch::DeleteTable(Table table, std::string_view key) {
-  KVD_CHECK(table != Table::kRevision && table != Table::kLatest,
-            "the store's own tables are not written raw");
+  CheckNotOwn(table);
   impl_->writer_->batch_->Delete(TableKey(table, key));
 }
 

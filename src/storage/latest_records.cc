@@ -250,10 +250,8 @@ void LatestRecords::AppendUntil(size_t end, WriteBatch& batch) {
     if (node.deleted) {
       batch.Delete(key_buffer_);
     } else if (node.large) {
-      KeyValueView kv;
-      DecodeKeyValue(node.record.view(), &kv);
       reference_buffer_.clear();
-      AppendReference(reference_buffer_, kv, node.revision.sub, node.record.size());
+      AppendReference(reference_buffer_, node.record.view(), node.revision.sub);
       batch.Put(key_buffer_, reference_buffer_);
     } else {
       batch.Put(key_buffer_, node.record.view());

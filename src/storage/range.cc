@@ -402,9 +402,8 @@ size_t RangeReader::NextRefs(size_t max_keys, size_t max_bytes, std::string* out
 
 // The view's pin keeps what it refers to.
 void RangeReader::EmitStored(std::string_view stored, std::string* out) {
-  bool found = UseRecord(*store_.engine_, stored, nullptr,
-                         [out](std::string_view record) { base::AppendBytesField(*out, kKvsField, record); });
-  KVD_CHECK(found, "a latest record refers to a large one that the engine does not have");
+  UseRecord(*store_.engine_, stored, nullptr,
+            [out](std::string_view record) { base::AppendBytesField(*out, kKvsField, record); });
 }
 
 void RangeReader::Emit(const Ref& ref, std::string* out) {
@@ -493,7 +492,7 @@ bool GetLatest(const StoreImpl& store, const RangeArgs& args, OpResult* result) 
       KVD_CHECK(DecodeStored(stored, &latest), "a stored record does not decode");
       if (latest.kv.mod_revision > revision) return;
       // Nothing is pinned: a large record that has been overwritten may be gone.
-      current = UseRecord(*store.engine_, stored, nullptr, [&](std::string_view record) {
+      current = TryUseRecord(*store.engine_, stored, nullptr, [&](std::string_view record) {
         base::AppendBytesField(result->body, kKvsField, record);
         store.latest_.Remember(found, record);
       });

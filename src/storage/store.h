@@ -98,8 +98,8 @@ class ApplyBatch {
   // first). Errors: kCompacted, kFutureRevision.
   OpResult Compact(int64_t revision, absl::AnyInvocable<void()> on_swept = nullptr);
 
-  // The other tables, raw; `table` is neither kRevision nor kLatest. Reads of tables see committed batches
-  // only.
+  // The other tables, raw; `table` is none of kRevision, kLatest and kLarge. Reads of tables see committed
+  // batches only.
   void PutTable(Table table, std::string_view key, std::string_view value);
   void DeleteTable(Table table, std::string_view key);
   // The configuration that the log's entries up to here make, in etcd's stored form (JSON of

@@ -15,6 +15,12 @@ void AppendReference(std::string& out, const KeyValueView& kv, int64_t sub, size
   AppendKeyValue(out, rest);
 }
 
+void AppendReference(std::string& out, std::string_view record, int64_t sub) {
+  KeyValueView kv;
+  KVD_CHECK(DecodeKeyValue(record, &kv), "a stored record does not decode");
+  AppendReference(out, kv, sub, record.size());
+}
+
 bool DecodeStored(std::string_view stored, StoredRecord* record) {
   *record = {};
   record->large = IsReference(stored);
@@ -36,8 +42,13 @@ std::string LargeTableKey(Revision revision) {
   return out;
 }
 
-bool UseRecord(Engine& engine, std::string_view stored, const EngineSnapshot* snapshot,
+void UseRecord(Engine& engine, std::string_view stored, const EngineSnapshot* snapshot,
                absl::FunctionRef<void(std::string_view record)> use) {
+  KVD_CHECK(TryUseRecord(engine, stored, snapshot, use), "the engine does not have a large record");
+}
+
+bool TryUseRecord(Engine& engine, std::string_view stored, const EngineSnapshot* snapshot,
+                  absl::FunctionRef<void(std::string_view record)> use) {
   if (!IsReference(stored)) {
     use(stored);
     return true;

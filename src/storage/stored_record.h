@@ -37,6 +37,8 @@ struct StoredRecord {
 };
 
 void AppendReference(std::string& out, const KeyValueView& kv, int64_t sub, size_t record_size);
+// The reference to `record`. CHECKs that it decodes.
+void AppendReference(std::string& out, std::string_view record, int64_t sub);
 // False if it is neither.
 bool DecodeStored(std::string_view stored, StoredRecord* record);
 inline bool IsReference(std::string_view stored) {
@@ -47,9 +49,11 @@ inline bool IsReference(std::string_view stored) {
 std::string LargeTableKey(Revision revision);
 
 // Gives `use` the whole record that `stored` is or refers to, read from the same state (null: the engine as
-// it is now). False if it is not there any more: never where a pin or the snapshot holds it. CHECKs that
-// `stored` decodes.
-bool UseRecord(Engine& engine, std::string_view stored, const EngineSnapshot* snapshot,
+// it is now). Any thread. REQUIRES: a pin or the snapshot holds it. CHECKs that, and that `stored` decodes.
+void UseRecord(Engine& engine, std::string_view stored, const EngineSnapshot* snapshot,
                absl::FunctionRef<void(std::string_view record)> use);
+// The same where nothing holds it: false if it is not there any more.
+bool TryUseRecord(Engine& engine, std::string_view stored, const EngineSnapshot* snapshot,
+                  absl::FunctionRef<void(std::string_view record)> use);
 
 }  // namespace kvd::storage

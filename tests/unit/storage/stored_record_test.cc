@@ -49,7 +49,7 @@ TEST(StoredRecordTest, WhatIsCutShort_DoesNotDecode) {
   EXPECT_FALSE(DecodeStored(std::string(1, '\0'), &record));
 }
 
-TEST(StoredRecordTest, UseRecord_FollowsTheReferenceWithinItsState) {
+TEST(StoredRecordTest, TryUseRecord_FollowsTheReferenceWithinItsState) {
   auto engine = OpenModelEngine(NewModelDisk());
   std::string whole, reference;
   AppendKeyValue(whole, kRecord);
@@ -64,10 +64,10 @@ TEST(StoredRecordTest, UseRecord_FollowsTheReferenceWithinItsState) {
 
   std::string got;
   auto take = [&got](std::string_view record) { got = record; };
-  EXPECT_TRUE(UseRecord(*engine, reference, snapshot.get(), take));
+  EXPECT_TRUE(TryUseRecord(*engine, reference, snapshot.get(), take));
   EXPECT_EQ(got, whole);
-  EXPECT_FALSE(UseRecord(*engine, reference, nullptr, take));
-  EXPECT_TRUE(UseRecord(*engine, "plain", nullptr, take));
+  EXPECT_FALSE(TryUseRecord(*engine, reference, nullptr, take));
+  EXPECT_TRUE(TryUseRecord(*engine, "plain", nullptr, take));
   EXPECT_EQ(got, "plain");
 }
 
