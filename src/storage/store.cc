@@ -126,6 +126,11 @@ uint64_t Store::size_bytes() const {
   return sizes.disk_bytes + sizes.memory_bytes;
 }
 
+uint64_t Store::unflushed_bytes() const {
+  std::shared_ptr<StoreImpl> impl = Impl();
+  return impl->engine_->Sizes().memory_bytes;
+}
+
 uint64_t Store::size_in_use_bytes() const {
   std::shared_ptr<StoreImpl> impl = Impl();
   EngineSizes sizes = impl->engine_->Sizes();

@@ -263,6 +263,7 @@ class Store {
   bool TryFlush();  // the same; false if there is no room for it
   int64_t live_keys() const;
   uint64_t size_bytes() const;         // what etcd calls the database size: on disk and in memory tables
+  uint64_t unflushed_bytes() const;    // of that, in memory: about what a flush takes on the disk
   uint64_t size_in_use_bytes() const;  // an estimate without what compaction may take away
   Engine& engine() const;              // (apply) holds until ReplaceWith
   // Hints a compaction of the engine; etcd's Defragment. It runs on `executor`, for as long as it takes.

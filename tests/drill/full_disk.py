@@ -133,8 +133,10 @@ def from_outside(tools, implementation):
         scene.finish()
 
 
-def from_inside(tools, implementation):
-    """The member's own data fill its disk; deleted and compacted, they make room again; so does a larger disk."""
+def from_inside(tools, implementation, left):
+    """The member's own data fill its disk; deleted and compacted, they make room again; so does a larger disk.
+
+    Somebody else takes all but `left` bytes of it, which is not much more than what the member has in memory."""
     cluster = Cluster(implementation, 1, (*MEMBER_ARGS, "--max-wals=1", "--quota-backend-bytes=10000000000"))
     with SmallDisks(cluster, 600) as (disk,), cluster, \
             Load(tools.killload, cluster, clients=4, value_bytes=200_000) as load:
@@ -146,7 +148,7 @@ def from_inside(tools, implementation):
         full_but_alive(cluster, "its own data")
         disk.grow(900)
         wait_until("a larger disk takes writes", lambda: not put_is_refused(cluster, member), 30)
-        disk.fill(100 * MB)
+        disk.fill(left)
         wait_until("it is full again", lambda: put_is_refused(cluster, member), 30)
         load.verify(member)
         cluster.etcdctl("del", "load/", "--prefix", endpoint=member, timeout=60)
@@ -161,4 +163,5 @@ def from_inside(tools, implementation):
 def full_disk(tools, implementation):
     from_outside(tools, implementation)
     if os.access(tools.killload, os.X_OK) and shutil.which("curl"):
-        from_inside(tools, implementation)
+        for left in (100 * MB, 75 * MB):
+            from_inside(tools, implementation, left)

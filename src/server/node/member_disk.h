@@ -81,9 +81,9 @@ class MemberDisk {
   MemberDisk(DiskOptions options, base::FileSystem& fs, base::Executor& background);
 
   absl::StatusOr<bool> HasLog() const;
-  // Bytes free where the member's files are, and how many should be: as long as there are so many, the log
-  // can begin a new segment and the state machine flush, so that deletes and compaction still work. Any
-  // thread.
+  // Bytes free where the member's files are, and how many should be, beside what the state machine has yet
+  // to flush: as long as there are so many, the log can begin a new segment and the state machine flush, so
+  // that deletes and compaction still work. Any thread.
   absl::StatusOr<uint64_t> FreeBytes() const;
   uint64_t ReserveBytes() const { return options_.wal_segment_bytes + options_.write_buffer_bytes; }
   // Whether there is a state machine that has applied something. Before Open and Create.

@@ -223,6 +223,7 @@ class Node final : public PeerReceiver, public HeaderSource {
   void Housekeep();
   void WatchQuota();
   void WatchDisk();
+  void FlushForRoom();  // and the log can be cut behind it
   void Reclaim();
   void ProposeNoSpace(bool raise);
   void Publish();

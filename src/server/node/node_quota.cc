@@ -13,6 +13,8 @@ namespace {
 constexpr uint64_t kSparePart = 20;
 // What must be free beyond the reserve for writes to be taken again, as a part of the reserve.
 constexpr uint64_t kRoomPart = 4;
+// What a flush takes beyond what is in memory, amply.
+constexpr uint64_t kFlushSpareBytes = 8 << 20;
 constexpr base::Nanos kProposeEvery = std::chrono::seconds(1);
 constexpr base::Nanos kReclaimEvery = std::chrono::seconds(5);
 
@@ -62,19 +64,30 @@ void Node::WatchQuota() {
 void Node::WatchDisk() {
   absl::StatusOr<uint64_t> free = disk_.FreeBytes();
   if (!free.ok()) return;
-  const uint64_t reserve = disk_.ReserveBytes();
+  // What is in memory will be on the disk before long, whether writes are taken or not.
+  const uint64_t unflushed = store_->unflushed_bytes();
+  const uint64_t reserve = disk_.ReserveBytes() + unflushed;
+  // A flush that found no room would stop the state machine until there is some.
+  const bool can_flush = *free >= unflushed + kFlushSpareBytes;
   if (!disk_nearly_full()) {
     if (*free >= reserve) return;
     KVD_LOG(kError, "the disk is nearly full: writes are refused; delete and compact, or give it room",
             {"free-bytes", *free}, {"needed-bytes", reserve});
     disk_nearly_full_.store(true, std::memory_order_release);
-  } else if (*free >= reserve + reserve / kRoomPart) {
+    // While there is room for it, so that there is for what is deleted later, whoever takes the rest.
+    if (can_flush) FlushForRoom();
+  } else if (*free >= reserve + disk_.ReserveBytes() / kRoomPart) {
     KVD_LOG(kInfo, "the disk has room again: writes are taken", {"free-bytes", *free});
     disk_nearly_full_.store(false, std::memory_order_release);
-  } else if (*free >= reserve / 2) {
-    // A flush that found no room would stop the state machine until there is some.
+  } else if (can_flush) {
     Reclaim();
   }
+}
+
+void Node::FlushForRoom() {
+  executors_.bulk.Post([this] {
+    if (store_->TryFlush()) executors_.background.Post([this] { TakeCheckpoint(); });
+  });
 }
 
 // What was deleted and compacted still takes space on the disk: it is reclaimed once it has been swept, and
