@@ -17,10 +17,12 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
 #include <memory>
+#include <random>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -97,7 +99,13 @@ class Load {
 
   std::string Value(size_t client, int64_t number) const {
     std::string value = std::to_string(client) + ":" + std::to_string(number) + ":";
-    value.resize(std::max(value.size(), value_bytes_), 'v');
+    // Nothing that compresses: drills fill disks with them.
+    std::mt19937_64 random(static_cast<uint64_t>(number) * 1000 + client);
+    while (value.size() < value_bytes_) {
+      const uint64_t bytes = random();
+      value.append(reinterpret_cast<const char*>(&bytes),
+                   std::min(sizeof bytes, value_bytes_ - value.size()));
+    }
     return value;
   }
 
