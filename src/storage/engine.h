@@ -65,6 +65,10 @@ struct EngineSizes {
   uint64_t disk_bytes = 0;    // files on disk
   uint64_t live_bytes = 0;    // of those, an estimate of what is not overwritten or deleted
   uint64_t memory_bytes = 0;  // written, not yet flushed
+  // Of those on disk: values that are kept apart from their keys, and how much of that is of keys that are
+  // gone or written anew, in files that hold something else too.
+  uint64_t separate_bytes = 0;
+  uint64_t garbage_bytes = 0;
 };
 
 class Engine {
@@ -109,6 +113,12 @@ class Engine {
   // A hint to give space back in [lower, upper); both empty: everywhere. May take long: not on the apply
   // thread.
   virtual void CompactRange(std::string_view lower, std::string_view upper) = 0;
+  // Gives back what Sizes() calls garbage until no more than `share` (0 to 1) of the values that are kept
+  // apart is: rewrites what lives in the files that have most of it, bit by bit, so that it needs little room
+  // besides. May take long: not on the apply thread.
+  virtual void CollectGarbage(double share) = 0;
+  // CompactRange and CollectGarbage, under way or to come, end soon. Any thread.
+  virtual void StopCompacting() = 0;
   virtual EngineSizes Sizes() = 0;
 };
 
@@ -119,7 +129,11 @@ struct RocksOptions {
   int max_background_jobs = 2;
   uint64_t level_base_bytes = 256ull << 20;
   uint64_t target_file_bytes = 64ull << 20;
-  uint64_t write_rate_bytes_per_second = 128ull << 20;  // of flushes and compactions; 0: no limit
+  // Values from this size on are kept in files of their own, and stay where they are while their keys move
+  // through the levels.
+  uint64_t separate_value_bytes = 8 << 10;
+  // Of compactions, as long as no write waits for one; 0: no limit. Flushes have none: writes would wait.
+  uint64_t compaction_bytes_per_second = 128ull << 20;
   bool create_if_missing = true;
 };
 

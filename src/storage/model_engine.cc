@@ -194,6 +194,8 @@ class ModelEngine final : public Engine {
     return absl::UnimplementedError("a model engine has no files");
   }
   void CompactRange(std::string_view, std::string_view) override {}
+  void CollectGarbage(double) override {}
+  void StopCompacting() override {}
   EngineSizes Sizes() override {
     std::lock_guard lock(disk_->mu);
     EngineSizes sizes;

@@ -10,18 +10,23 @@
 #include <rocksdb/utilities/checkpoint.h>
 #include <rocksdb/write_batch.h>
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <iterator>
+#include <map>
 #include <mutex>
+#include <optional>
 #include <system_error>
 #include <utility>
 
 #include "base/log.h"
 #include "storage/engine.h"
+#include "storage/records.h"
 
 namespace kvd::storage {
 namespace {
@@ -64,6 +69,9 @@ class EngineLogger final : public rocksdb::Logger {
     }
   }
 };
+
+// A file of separate values with less garbage than this stays as it is.
+constexpr double kLeastGarbage = 0.05;
 
 bool IsFull(const rocksdb::Status& status) {
   return status.IsNoSpace();
@@ -238,25 +246,91 @@ class RocksEngine final : public Engine {
     return status.ok() ? absl::OkStatus() : absl::InternalError(directory + ": " + status.ToString());
   }
   void CompactRange(std::string_view lower, std::string_view upper) override {
-    rocksdb::CompactRangeOptions options;
-    options.exclusive_manual_compaction = false;
-    options.bottommost_level_compaction = rocksdb::BottommostLevelCompaction::kForceOptimized;
     rocksdb::Slice from = ToSlice(lower), to = ToSlice(upper);
-    rocksdb::Status status =
-        db_->CompactRange(options, lower.empty() ? nullptr : &from, upper.empty() ? nullptr : &to);
-    // Too large: there was no room before, and RocksDB does not expect it to suffice now.
-    const bool no_room = IsFull(status) || status.IsCompactionTooLarge();
-    if (!status.ok() && !status.IsIncomplete() && !no_room) FailStop("compact", status);
+    Compact(CompactOptions(), lower.empty() ? nullptr : &from, upper.empty() ? nullptr : &to);
   }
+  void CollectGarbage(double share) override {
+    // A file that is not worth it is rewritten for little more than itself.
+    const double least = std::max(share / 2, kLeastGarbage);
+    rocksdb::CompactRangeOptions options = CompactOptions();
+    options.blob_garbage_collection_policy = rocksdb::BlobGarbageCollectionPolicy::kForce;
+    options.blob_garbage_collection_age_cutoff = 1.0;
+    // Each turn leaves one file less to choose, or takes what cannot be moved now: not for ever.
+    for (size_t turn = 0, limit = 0; turn <= limit; ++turn) {
+      rocksdb::ColumnFamilyMetaData meta;
+      db_->GetColumnFamilyMetaData(&meta);
+      if (turn == 0) limit = 2 * meta.blob_files.size();
+      std::optional<KeySpan> span = MostGarbage(meta, share, least);
+      if (!span) return;
+      rocksdb::Slice from(span->first), to(span->second);
+      if (!Compact(options, &from, &to)) return;
+    }
+  }
+  void StopCompacting() override { stop_compacting_.store(true, std::memory_order_release); }
   EngineSizes Sizes() override {
     EngineSizes sizes;
+    uint64_t all_separate = 0;
     db_->GetIntProperty(rocksdb::DB::Properties::kTotalSstFilesSize, &sizes.disk_bytes);
+    db_->GetIntProperty(rocksdb::DB::Properties::kTotalBlobFileSize, &all_separate);
     db_->GetIntProperty(rocksdb::DB::Properties::kEstimateLiveDataSize, &sizes.live_bytes);
+    db_->GetIntProperty(rocksdb::DB::Properties::kLiveBlobFileSize, &sizes.separate_bytes);
+    db_->GetIntProperty(rocksdb::DB::Properties::kLiveBlobFileGarbageSize, &sizes.garbage_bytes);
     db_->GetIntProperty(rocksdb::DB::Properties::kCurSizeAllMemTables, &sizes.memory_bytes);
+    sizes.disk_bytes += all_separate;
+    sizes.live_bytes += sizes.separate_bytes - std::min(sizes.garbage_bytes, sizes.separate_bytes);
     return sizes;
   }
 
  private:
+  using KeySpan = std::pair<std::string, std::string>;  // both inclusive
+
+  rocksdb::CompactRangeOptions CompactOptions() {
+    rocksdb::CompactRangeOptions options;
+    options.exclusive_manual_compaction = false;
+    options.bottommost_level_compaction = rocksdb::BottommostLevelCompaction::kForceOptimized;
+    options.canceled = &stop_compacting_;
+    return options;
+  }
+  // False if it did not come to its end.
+  bool Compact(const rocksdb::CompactRangeOptions& options, const rocksdb::Slice* from,
+               const rocksdb::Slice* to) {
+    if (stop_compacting_.load(std::memory_order_acquire)) return false;
+    rocksdb::Status status = db_->CompactRange(options, from, to);
+    // Too large: there was no room before, and RocksDB does not expect it to suffice now.
+    const bool no_room = IsFull(status) || status.IsCompactionTooLarge();
+    if (!status.ok() && !status.IsIncomplete() && !no_room) FailStop("compact", status);
+    return status.ok();
+  }
+  // The keys of the file whose values stand among most garbage, if that is more than `share` of all separate
+  // values and at least `least` of the file of values. Files of level 0 span everything, and do not stay.
+  static std::optional<KeySpan> MostGarbage(const rocksdb::ColumnFamilyMetaData& meta, double share,
+                                            double least) {
+    std::map<uint64_t, const rocksdb::SstFileMetaData*> keys;  // by the first file of their values
+    for (const rocksdb::LevelMetaData& level : meta.levels) {
+      if (level.level == 0) continue;
+      for (const rocksdb::SstFileMetaData& file : level.files) {
+        if (file.oldest_blob_file_number != 0) keys[file.oldest_blob_file_number] = &file;
+      }
+    }
+    uint64_t bytes = 0, garbage = 0;
+    const rocksdb::SstFileMetaData* most = nullptr;
+    double most_share = least;
+    for (const rocksdb::BlobMetaData& values : meta.blob_files) {
+      bytes += values.total_blob_bytes;
+      garbage += values.garbage_blob_bytes;
+      const double part =
+          static_cast<double>(values.garbage_blob_bytes) / static_cast<double>(values.total_blob_bytes + 1);
+      // Files of values are written one after the other for the keys of one file.
+      auto after = keys.upper_bound(values.blob_file_number);
+      if (after == keys.begin() || part < most_share) continue;
+      most = std::prev(after)->second;
+      most_share = part;
+    }
+    const bool enough = static_cast<double>(garbage) > share * static_cast<double>(bytes);
+    if (!enough || !most) return std::nullopt;
+    return KeySpan(most->smallestkey, most->largestkey);
+  }
+
   // Once RocksDB 7.8 has recovered from a full disk, its Flush returns as soon as the flush is scheduled.
   // False if it is not done after a while.
   bool AwaitFlushed(int tries = 1000) {
@@ -275,6 +349,65 @@ class RocksEngine final : public Engine {
   rocksdb::WriteOptions write_at_once_;
   rocksdb::ReadOptions persisted_;
   rocksdb::FlushOptions flush_;
+  std::atomic<bool> stop_compacting_{false};
+};
+
+// Files end where a table ends, so that history can be moved or dropped whole; and among separate values
+// after some thousands of them, so that their garbage can be collected bit by bit: their keys take so little
+// that a file of them would name many gigabytes.
+class Partitioner final : public rocksdb::SstPartitioner {
+ public:
+  const char* Name() const override { return "kvd.Partitioner"; }
+  rocksdb::PartitionerResult ShouldPartition(const rocksdb::PartitionerRequest& request) override {
+    const rocksdb::Slice& last = *request.prev_user_key;
+    const rocksdb::Slice& next = *request.current_user_key;
+    const bool ends = last.empty() || next.empty() || last[0] != next[0] ||
+                      (next[0] == kSeparateTable && request.current_output_file_size >= kSeparateKeysBytes);
+    return ends ? rocksdb::kRequired : rocksdb::kNotRequired;
+  }
+  bool CanDoTrivialMove(const rocksdb::Slice& smallest, const rocksdb::Slice& largest) override {
+    return !smallest.empty() && !largest.empty() && smallest[0] == largest[0];
+  }
+
+ private:
+  static constexpr char kSeparateTable = static_cast<char>(Table::kLarge);
+  static constexpr uint64_t kSeparateKeysBytes = 256 << 10;
+};
+
+class PartitionerFactory final : public rocksdb::SstPartitionerFactory {
+ public:
+  const char* Name() const override { return "kvd.PartitionerFactory"; }
+  std::unique_ptr<rocksdb::SstPartitioner> CreatePartitioner(
+      const rocksdb::SstPartitioner::Context&) const override {
+    return std::make_unique<Partitioner>();
+  }
+};
+
+// Limits what is written with low priority: compactions that nobody waits for. RocksDB gives flushes the high
+// one, and both the users' once it holds up writes; limited, these would be what holds them up.
+class CompactionLimiter final : public rocksdb::RateLimiter {
+ public:
+  explicit CompactionLimiter(uint64_t bytes_per_second)
+      : limiter_(rocksdb::NewGenericRateLimiter(static_cast<int64_t>(bytes_per_second), 100'000)) {}
+  void SetBytesPerSecond(int64_t rate) override { limiter_->SetBytesPerSecond(rate); }
+  using RateLimiter::Request;
+  void Request(const int64_t bytes, const rocksdb::Env::IOPriority priority,
+               rocksdb::Statistics* statistics) override {
+    if (priority == rocksdb::Env::IO_LOW) {
+      limiter_->Request(bytes, priority, statistics, OpType::kWrite);
+    }
+  }
+  int64_t GetSingleBurstBytes() const override { return limiter_->GetSingleBurstBytes(); }
+  int64_t GetTotalBytesThrough(const rocksdb::Env::IOPriority priority) const override {
+    return limiter_->GetTotalBytesThrough(priority);
+  }
+  int64_t GetTotalRequests(const rocksdb::Env::IOPriority priority) const override {
+    return limiter_->GetTotalRequests(priority);
+  }
+  int64_t GetBytesPerSecond() const override { return limiter_->GetBytesPerSecond(); }
+
+ private:
+  const std::unique_ptr<rocksdb::RateLimiter> limiter_;
 };
 
 rocksdb::Options MakeOptions(const RocksOptions& in, std::shared_ptr<DiskListener> disk) {
@@ -307,16 +440,19 @@ rocksdb::Options MakeOptions(const RocksOptions& in, std::shared_ptr<DiskListene
   o.level0_file_num_compaction_trigger = 8;
   o.level0_slowdown_writes_trigger = 20;
   o.level0_stop_writes_trigger = 36;
-  // Files end where a table ends, so that history can be moved or dropped whole.
-  o.sst_partitioner_factory = rocksdb::NewSstPartitionerFixedPrefixFactory(1);
+  o.sst_partitioner_factory = std::make_shared<PartitionerFactory>();
   o.compression_per_level = {rocksdb::kNoCompression,  rocksdb::kNoCompression,  rocksdb::kLZ4Compression,
                              rocksdb::kLZ4Compression, rocksdb::kLZ4Compression, rocksdb::kLZ4Compression,
                              rocksdb::kLZ4Compression};
   o.bottommost_compression = rocksdb::kLZ4Compression;
-  if (in.write_rate_bytes_per_second > 0) {
-    o.rate_limiter.reset(rocksdb::NewGenericRateLimiter(static_cast<int64_t>(in.write_rate_bytes_per_second),
-                                                        100'000, 10, rocksdb::RateLimiter::Mode::kWritesOnly,
-                                                        /*auto_tuned=*/true));
+  // RocksDB's own collection of garbage would move the oldest values whether there is any beside them or not.
+  o.enable_blob_files = true;
+  o.min_blob_size = in.separate_value_bytes;
+  o.blob_file_size = in.target_file_bytes;
+  o.blob_compression_type = rocksdb::kLZ4Compression;
+  o.blob_compaction_readahead_size = 1 << 20;
+  if (in.compaction_bytes_per_second > 0) {
+    o.rate_limiter = std::make_shared<CompactionLimiter>(in.compaction_bytes_per_second);
   }
   o.bytes_per_sync = 1 << 20;
   o.max_open_files = -1;
@@ -327,6 +463,7 @@ rocksdb::Options MakeOptions(const RocksOptions& in, std::shared_ptr<DiskListene
   table.block_size = 16 << 10;
   table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
   table.block_cache = rocksdb::NewLRUCache(in.block_cache_bytes, /*num_shard_bits=*/-1);
+  o.blob_cache = table.block_cache;
   table.cache_index_and_filter_blocks = true;
   table.pin_l0_filter_and_index_blocks_in_cache = true;
   o.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));

@@ -147,4 +147,9 @@ void Store::HintCompaction(base::Executor& executor) {
   impl->sweeper_->HintCompaction(executor);
 }
 
+void Store::HintGarbage(base::Executor& executor) {
+  std::shared_ptr<StoreImpl> impl = Impl();
+  impl->sweeper_->HintGarbage(executor);
+}
+
 }  // namespace kvd::storage

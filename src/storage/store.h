@@ -58,6 +58,8 @@ struct StoreOptions {
   uint64_t iterator_bytes = uint64_t{8} << 20;
   // A record with a value of this size or more stands in a table of its own (stored_record.h).
   size_t large_value_bytes = kLargeValueBytes;
+  // Large values that are gone are worth collecting from here on, if they are a third of all large values.
+  uint64_t least_garbage_bytes = uint64_t{64} << 20;
   LatestRecords::Options latest = {};
 };
 
@@ -268,6 +270,9 @@ class Store {
   Engine& engine() const;              // (apply) holds until ReplaceWith
   // Hints a compaction of the engine; etcd's Defragment. It runs on `executor`, for as long as it takes.
   void HintCompaction(base::Executor& executor);
+  // The same for large values that are gone, if they take so much beside the living that it is worth it. To
+  // be called now and then.
+  void HintGarbage(base::Executor& executor);
 
  private:
   struct Current;

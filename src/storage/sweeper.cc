@@ -13,6 +13,8 @@ namespace {
 // Keys looked at under one hold of the index's lock, and in one slice.
 constexpr size_t kKeysPerHold = 128;
 constexpr size_t kKeysPerSlice = 20'000;
+// Large values that are gone are worth collecting when they are so large a part of all of them.
+constexpr double kGarbageShare = 1.0 / 3;
 
 }  // namespace
 
@@ -44,6 +46,7 @@ void Sweeper::Stop() {
     base::MutexLock lock(slice_mu_);
     stopped_ = true;
   }
+  store_.engine_->StopCompacting();
   base::MutexLock lock(hint_mu_);
   hints_stopped_ = true;
 }
@@ -134,7 +137,23 @@ void Sweeper::EndPass() {
 void Sweeper::HintCompaction(base::Executor& executor) {
   executor.Post([self = shared_from_this()] {
     base::MutexLock lock(self->hint_mu_);
-    if (!self->hints_stopped_) self->store_.engine_->CompactRange({}, {});
+    if (self->hints_stopped_) return;
+    self->store_.engine_->CompactRange({}, {});
+    self->store_.engine_->CollectGarbage(0);
+  });
+}
+
+void Sweeper::HintGarbage(base::Executor& executor) {
+  const EngineSizes sizes = store_.engine_->Sizes();
+  const bool worth_it =
+      sizes.garbage_bytes >= store_.options_.least_garbage_bytes &&
+      static_cast<double>(sizes.garbage_bytes) > kGarbageShare * static_cast<double>(sizes.separate_bytes);
+  if (!worth_it || garbage_hinted_.exchange(true)) return;
+  executor.Post([self = shared_from_this()] {
+    self->garbage_hinted_ = false;
+    base::MutexLock lock(self->hint_mu_);
+    // Down to the half of it, so that the next time is not at once.
+    if (!self->hints_stopped_) self->store_.engine_->CollectGarbage(kGarbageShare / 2);
   });
 }
 

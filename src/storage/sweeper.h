@@ -26,8 +26,9 @@ class Sweeper : public std::enable_shared_from_this<Sweeper> {
   void Request(int64_t compact_revision, std::vector<absl::AnyInvocable<void()>> done);
   // How many passes have ended. Thread-safe.
   uint64_t passes() const { return passes_.load(std::memory_order_acquire); }
-  // Has the engine give space back, on `executor`. Thread-safe.
+  // Has the engine give space back, on `executor`: all it can, or what is worth it. Thread-safe.
   void HintCompaction(base::Executor& executor);
+  void HintGarbage(base::Executor& executor);
   // Waits for a running slice and a running compaction of the engine; later ones do not touch the store.
   // Thread-safe.
   void Stop();
@@ -46,6 +47,7 @@ class Sweeper : public std::enable_shared_from_this<Sweeper> {
 
   base::Mutex hint_mu_;  // held while the engine compacts
   bool hints_stopped_ ABSL_GUARDED_BY(hint_mu_) = false;
+  std::atomic<bool> garbage_hinted_{false};
 
   base::Mutex mu_;
   int64_t requested_ ABSL_GUARDED_BY(mu_) = -1;

@@ -75,6 +75,8 @@ class WatchedEngine final : public storage::Engine {
   void CompactRange(std::string_view lower, std::string_view upper) override {
     engine_->CompactRange(lower, upper);
   }
+  void CollectGarbage(double share) override { engine_->CollectGarbage(share); }
+  void StopCompacting() override { engine_->StopCompacting(); }
   storage::EngineSizes Sizes() override { return engine_->Sizes(); }
 
  private:

@@ -25,6 +25,7 @@ constexpr size_t kSnapshotPointBytes = 16 << 20;
 // Proposals that wait for a leader, or for the leader to take more.
 constexpr size_t kMaxPendingBytes = 128 << 20;
 constexpr base::Nanos kHousekeeping = std::chrono::milliseconds(250);
+constexpr base::Nanos kGarbageEvery = std::chrono::seconds(10);
 // How long a removed member goes on answering the others (ETCD: stopWithDelay).
 constexpr base::Nanos kRemovedLinger = std::chrono::seconds(1);
 // For the last writes of an orderly stop; the next start makes up what they lack.
@@ -487,6 +488,10 @@ void Node::Housekeep() {
   db_size_.store(store_->size_bytes(), std::memory_order_release);
   WatchDisk();
   WatchQuota();
+  if (Now() >= next_garbage_) {
+    next_garbage_ = Now() + kGarbageEvery;
+    store_->HintGarbage(executors_.bulk);
+  }
   if (!ready_.load(std::memory_order_acquire) && !publishing_ && has_leader()) Publish();
   MonitorVersion();
   PromoteLearners();

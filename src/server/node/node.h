@@ -303,6 +303,7 @@ class Node final : public PeerReceiver, public HeaderSource {
   bool publishing_ = false;
   std::optional<uint64_t> reclaimed_sweeps_;  // Store::sweeps() then
   base::Nanos next_reclaim_{0};
+  base::Nanos next_garbage_{0};
 
   std::atomic<bool> stopped_{false};
   std::atomic<bool> ready_{false};

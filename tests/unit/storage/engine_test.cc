@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "base/random.h"
@@ -126,6 +127,130 @@ INSTANTIATE_TEST_SUITE_P(Engines, EngineTest, ::testing::Values(EngineKind::kMod
                          [](const auto& kind) {
                            return kind.param == EngineKind::kModel ? "Model" : "Rocks";
                          });
+
+// Values that stand apart from their keys, in files of some ten of them.
+class SeparateValuesTest : public ::testing::Test {
+ protected:
+  static constexpr int kValues = 600;
+  void SetUp() override {
+    base::Random random(7);
+    for (int i = 0; i < kValues; ++i) {
+      std::string& value = values_[Key(i)];
+      while (value.size() < 5000) value.push_back(static_cast<char>(random.Below(256)));
+    }
+    Write([this](WriteBatch& batch) {
+      for (const auto& [key, value] : values_) batch.Put(key, value);
+    });
+    engine_->Flush();
+  }
+  static std::string Key(int i) { return "V" + std::to_string(1000 + i); }
+  void Write(absl::FunctionRef<void(WriteBatch&)> changes) {
+    auto batch = engine_->NewBatch();
+    changes(*batch);
+    engine_->Write(*batch);
+  }
+  // All but one in ten.
+  void DeleteMost() {
+    Write([this](WriteBatch& batch) {
+      for (int i = 0; i < kValues; ++i) {
+        if (i % 10 == 0) continue;
+        batch.Delete(Key(i));
+        values_.erase(Key(i));
+      }
+    });
+    engine_->Flush();
+    engine_->CompactRange({}, {});
+  }
+  void ExpectAllThere() {
+    auto it = engine_->NewIterator({});
+    for (const auto& [key, value] : values_) {
+      ASSERT_TRUE(it->Valid());
+      EXPECT_EQ(it->key(), key);
+      EXPECT_EQ(it->value(), value) << key;
+      it->Next();
+    }
+    EXPECT_FALSE(it->Valid());
+  }
+  std::set<std::string> FilesOfValues() {
+    std::set<std::string> names;
+    for (const auto& file : std::filesystem::directory_iterator(home_.path())) {
+      if (file.path().extension() == ".blob") names.insert(file.path().filename());
+    }
+    return names;
+  }
+
+  EngineHome home_{EngineKind::kRocksTiny};
+  std::unique_ptr<Engine> engine_ = home_.Open();
+  std::map<std::string, std::string> values_;
+};
+
+TEST_F(SeparateValuesTest, StayWhereTheyAreWhileTheirKeysMove) {
+  const std::set<std::string> files = FilesOfValues();
+  ASSERT_GE(files.size(), 10u);
+  EXPECT_GE(engine_->Sizes().separate_bytes, uint64_t{kValues} * 5000);
+  for (int round = 0; round < 3; ++round) {
+    Write([](WriteBatch& batch) {
+      for (int i = 0; i < 1000; ++i) batch.Put("L" + std::to_string(i), "small");
+    });
+    engine_->Flush();
+    engine_->CompactRange({}, {});
+  }
+  EXPECT_EQ(FilesOfValues(), files);
+  EXPECT_EQ(engine_->Sizes().garbage_bytes, 0u);
+}
+
+TEST_F(SeparateValuesTest, WhatIsDeletedIsGarbage_UntilItIsCollected) {
+  DeleteMost();
+  EngineSizes before = engine_->Sizes();
+  EXPECT_GT(before.garbage_bytes, before.separate_bytes / 2);
+  EXPECT_GE(before.disk_bytes, before.separate_bytes);
+  EXPECT_LT(before.live_bytes, before.disk_bytes / 2);
+  engine_->CollectGarbage(0.95);  // there is less
+  EXPECT_EQ(engine_->Sizes().garbage_bytes, before.garbage_bytes);
+  engine_->CollectGarbage(0.2);
+  EngineSizes after = engine_->Sizes();
+  EXPECT_LE(after.garbage_bytes, after.separate_bytes / 5 + 1);
+  EXPECT_LT(after.disk_bytes, before.disk_bytes / 3);
+  ExpectAllThere();
+  engine_.reset();
+  engine_ = home_.Open();
+  ExpectAllThere();
+}
+
+TEST_F(SeparateValuesTest, AllDeleted_GoWithoutCollection) {
+  Write([this](WriteBatch& batch) {
+    for (const auto& [key, value] : values_) batch.Delete(key);
+  });
+  values_.clear();
+  engine_->Flush();
+  engine_->CompactRange({}, {});
+  EXPECT_TRUE(FilesOfValues().empty());
+  ExpectAllThere();
+}
+
+TEST_F(SeparateValuesTest, ASnapshotKeepsThem_AndTheOthersAreCollected) {
+  auto snapshot = engine_->TakeSnapshot();
+  const std::map<std::string, std::string> all = values_;
+  DeleteMost();
+  engine_->CollectGarbage(0);
+  for (const auto& [key, value] : all) {
+    std::string found;
+    ASSERT_TRUE(engine_->Get(key, &found, snapshot.get())) << key;
+    EXPECT_EQ(found, value);
+  }
+  snapshot.reset();
+  ExpectAllThere();
+}
+
+TEST_F(SeparateValuesTest, StoppedCompacting_NothingIsCollected) {
+  DeleteMost();
+  const uint64_t garbage = engine_->Sizes().garbage_bytes;
+  engine_->StopCompacting();
+  engine_->CollectGarbage(0);
+  engine_->CompactRange({}, {});
+  EXPECT_EQ(engine_->Sizes().garbage_bytes, garbage);
+  ExpectAllThere();
+}
 
 TEST(RocksEngineTest, SecondOpener_IsRefused) {
   EngineHome home(EngineKind::kRocks);

@@ -36,6 +36,7 @@ std::unique_ptr<Engine> EngineHome::Open() {
     options.target_file_bytes = 64 << 10;
     options.level_base_bytes = 256 << 10;
     options.block_cache_bytes = 64 << 10;
+    options.separate_value_bytes = 256;
   }
   auto engine = OpenRocksEngine(path_, options);
   KVD_CHECK(engine.ok(), "the test's engine does not open");

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/random.h"
 #include "base/sim_executor.h"
 #include "etcdserverpb/rpc.pb.h"
 #include "storage_test_util.h"
@@ -795,6 +796,50 @@ TEST_P(StoreTest, Open_RefusesContradictions) {
   store_->Flush();
   store_.reset();
   EXPECT_EQ(Store::Open(home_.Open(), *background_).status().code(), absl::StatusCode::kDataLoss);
+}
+
+TEST(StoreGarbageTest, LargeValuesThatAreGone_GiveTheirRoomBack_OnceItIsWorthIt) {
+  base::SimScheduler world{1};
+  std::unique_ptr<base::Executor> background = world.NewExecutor("background");
+  EngineHome home(EngineKind::kRocksTiny);
+  auto opened =
+      Store::Open(home.Open(), *background, {.large_value_bytes = 300, .least_garbage_bytes = 50'000});
+  ASSERT_TRUE(opened.ok()) << opened.status();
+  const std::unique_ptr<Store> store = *std::move(opened);
+  uint64_t index = 0;
+  auto apply = [&](absl::FunctionRef<void(ApplyBatch&)> change) {
+    ApplyBatch batch = store->BeginApply();
+    change(batch);
+    batch.Commit({.index = ++index, .term = 1});
+  };
+  std::string value(5000, 'v');
+  base::Random random(3);
+  for (int i = 0; i < 400; ++i) {
+    for (char& c : value) c = static_cast<char>(random.Below(256));
+    apply([&](ApplyBatch& batch) { batch.Put({.key = "k" + std::to_string(i), .value = value}); });
+  }
+  const auto forget = [&](int first, int last) {
+    for (int i = first; i < last; ++i) {
+      if (i % 10 == 0) continue;
+      apply([&](ApplyBatch& batch) { batch.DeleteRange({.key = "k" + std::to_string(i)}); });
+    }
+    apply([&](ApplyBatch& batch) { batch.Compact(store->current_revision()); });
+    world.RunFor(std::chrono::seconds(10));
+    store->Flush();
+    store->engine().CompactRange({}, {});
+    store->HintGarbage(*background);
+    store->HintGarbage(*background);  // one of them is enough
+    world.RunFor(std::chrono::seconds(1));
+    return store->engine().Sizes();
+  };
+  EngineSizes little = forget(0, 40);
+  EXPECT_GT(little.garbage_bytes, little.separate_bytes / 20);  // not worth it
+  EngineSizes much = forget(40, 400);
+  EXPECT_LE(much.garbage_bytes, much.separate_bytes / 6);
+  EXPECT_LT(store->size_bytes(), 600'000u);
+  EXPECT_EQ(store->live_keys(), 40);
+  std::string record;
+  for (int i = 0; i < 400; i += 10) EXPECT_TRUE(store->GetAt("k" + std::to_string(i), 0, &record)) << i;
 }
 
 INSTANTIATE_TEST_SUITE_P(Values, StoreTest, ::testing::Values(kLargeValueBytes, size_t{2}));
