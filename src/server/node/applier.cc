@@ -16,6 +16,7 @@
 #include "server/auth/auth_store.h"
 #include "server/lease/lessor.h"
 #include "server/membership/cluster.h"
+#include "server/node/batch_tables.h"
 #include "server/node/conf_state_json.h"
 #include "server/node/txn_codec.h"
 #include "server/node/wire_codec.h"
@@ -40,55 +41,6 @@ template <typename Proto>
 bool Parse(std::string_view bytes, Proto* message) {
   return message->ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
 }
-
-// Writes the cluster's tables through the batch that is being applied.
-class BatchMemberStore final : public MemberStore {
- public:
-  explicit BatchMemberStore(ApplyBatch& batch) : batch_(batch) {}
-  void Put(ClusterTable table, std::string_view key, std::string_view value) override {
-    batch_.PutTable(TableOf(table), key, value);
-  }
-  void Delete(ClusterTable table, std::string_view key) override { batch_.DeleteTable(TableOf(table), key); }
-
- private:
-  static Table TableOf(ClusterTable table) {
-    switch (table) {
-      case ClusterTable::kMembers:
-        return Table::kMembers;
-      case ClusterTable::kMembersRemoved:
-        return Table::kMembersRemoved;
-      case ClusterTable::kCluster:
-        return Table::kCluster;
-    }
-    return Table::kCluster;
-  }
-  ApplyBatch& batch_;
-};
-
-// The same for users and roles.
-class BatchAuthTables final : public AuthTables {
- public:
-  explicit BatchAuthTables(ApplyBatch& batch) : batch_(batch) {}
-  void Put(AuthTable table, std::string_view key, std::string_view value) override {
-    batch_.PutTable(TableOf(table), key, value);
-  }
-  void Delete(AuthTable table, std::string_view key) override { batch_.DeleteTable(TableOf(table), key); }
-
-  static Table TableOf(AuthTable table) {
-    switch (table) {
-      case AuthTable::kAuth:
-        return Table::kAuth;
-      case AuthTable::kUsers:
-        return Table::kAuthUsers;
-      case AuthTable::kRoles:
-        return Table::kAuthRoles;
-    }
-    return Table::kAuth;
-  }
-
- private:
-  ApplyBatch& batch_;
-};
 
 bool TxnPuts(const etcdserverpb::TxnRequest& txn) {
   auto puts = [](const auto& ops) {
