@@ -39,6 +39,7 @@ void Impl::Reset(Term term) {
   leaving_index_ = 0;
   new_reads_.clear();
   rounds_.clear();
+  tell_commit_ = false;
   for (Progress& p : peers_) {
     const bool learner = p.learner;
     p = Progress(p.id, log_.LastIndex() + 1, config_.max_inflight_messages, config_.max_inflight_bytes);

@@ -75,6 +75,9 @@ struct RaftCore::Impl {
 
   // --- replication.cc ---
   void Flush();  // sends what is due to the followers, and starts a round of reads
+  // Whether it is enough to tell the follower of the commit index with the next entries.
+  bool CommitMayWait(const Progress& p) const;
+  Index CommitToldToAll() const;
   void SendAppends(Progress& p);
   bool SendAppend(Progress& p);
   bool SendSnapshot(Progress& p);
@@ -166,6 +169,9 @@ struct RaftCore::Impl {
   std::vector<PendingRead> new_reads_;  // wait for the next round
   std::deque<ReadRound> rounds_;
   uint64_t next_round_ = 0;
+  bool tell_commit_ = false;  // at the next Flush, to patient followers too
+
+  bool patient_ = false;  // following: nobody here waits for what is committed
 
   // For the next Ready.
   std::vector<Message> send_now_;

@@ -36,6 +36,9 @@ struct Progress {
   // An append was answered since the last heartbeat tick, so none needs to be sent just to see where it
   // stands.
   bool acked_since_beat = false;
+  // Nobody at the member waits for what is committed, by its last answer: news of that may wait for the next
+  // entries.
+  bool patient = false;
   Inflights inflights;
 
   bool Paused() const { return state == ProgressState::kSnapshot || flow_paused; }

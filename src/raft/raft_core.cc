@@ -234,6 +234,7 @@ void Impl::Send(Message m) {
         Message& last = send_after_persist_.back();
         if (last.type == MessageType::kAppResp && !last.reject && last.to == m.to && last.term == m.term) {
           last.index = std::max(last.index, m.index);
+          last.context = std::move(m.context);
           return;
         }
       }
@@ -289,6 +290,15 @@ void RaftCore::ReportUnreachable(NodeId id) {
 }
 void RaftCore::ReportSnapshot(NodeId id, bool ok) {
   impl_->ReportSnapshot(id, ok);
+}
+void RaftCore::SetPatient(bool patient) {
+  impl_->patient_ = patient;
+}
+Index RaftCore::CommitToldToAll() const {
+  return impl_->CommitToldToAll();
+}
+void RaftCore::TellCommit() {
+  impl_->tell_commit_ = true;
 }
 void RaftCore::OnPersisted(const Persisted& ack) {
   impl_->OnPersisted(ack);

@@ -192,6 +192,16 @@ class RaftCore {
   // The end of a MsgSnap's transfer.
   void ReportSnapshot(NodeId id, bool ok);
 
+  // Of a follower: nobody waits for what is committed here. It says so in its acknowledgements, and a leader
+  // then tells it the commit index with the next entries, or a heartbeat, or when TellCommit is called: a
+  // message less for each entry that is alone.
+  void SetPatient(bool patient);
+  // Of a leader: the commit index that every follower which may hear of it has been told. A patient one is
+  // behind commit() until something tells it.
+  Index CommitToldToAll() const;
+  // Tells patient followers the commit index now.
+  void TellCommit();
+
   // Acknowledges Readys up to ack.number. See the rules above.
   void OnPersisted(const Persisted& ack);
   // Everything committed up to `index` is applied.

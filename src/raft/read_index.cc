@@ -87,6 +87,8 @@ void Impl::AnswerReads(Index index, std::vector<PendingRead> reads) {
       reads_.push_back({index, std::move(read.token)});
       continue;
     }
+    // The read waits there until what is committed here is known.
+    if (Progress* p = Find(read.from); p != nullptr) p->patient = false;
     std::vector<Entry> entries(1);
     entries[0].data = base::SharedBytes(std::move(read.token));
     Send({.type = MessageType::kReadIndexResp,

@@ -50,12 +50,30 @@ void Impl::Flush() {
   for (Progress& p : peers_) {
     if (p.id != id_) SendAppends(p);
   }
+  tell_commit_ = false;
+}
+
+// A change of the membership is always told at once: whom it removes is not spoken to any more once it is
+// applied here.
+bool Impl::CommitMayWait(const Progress& p) const {
+  return p.patient && p.state == ProgressState::kReplicate && !tell_commit_ &&
+         p.sent_commit >= pending_conf_index_ && transferee_ == kNoNode;
+}
+
+Index Impl::CommitToldToAll() const {
+  Index told = log_.commit();
+  if (role_ != Role::kLeader) return told;
+  for (const Progress& p : peers_) {
+    if (p.id != id_ && !p.Paused() && p.sent_commit < p.CommitToSend(log_.commit()))
+      told = std::min(told, p.sent_commit);
+  }
+  return told;
 }
 
 void Impl::SendAppends(Progress& p) {
   while (!p.Paused()) {
     const bool entries = p.next <= log_.LastIndex();
-    const bool commit = p.CommitToSend(log_.commit()) > p.sent_commit;
+    const bool commit = p.CommitToSend(log_.commit()) > p.sent_commit && !CommitMayWait(p);
     if (!entries && !commit && !p.append_due) return;
     if (!SendAppend(p)) return;
   }
@@ -131,6 +149,7 @@ void Impl::HandleAppend(Message& m) {
     Trace(trace::CommitAdvanced{commit, term_});
   }
   answer.index = last;
+  if (patient_) answer.context = kPatient;
   Send(std::move(answer));
 }
 
@@ -146,6 +165,7 @@ void Impl::HandleAppendAnswer(const Message& m) {
   Progress& p = *Find(m.from);
   p.recent_active = true;
   p.acked_since_beat = true;
+  p.patient = m.context == kPatient;
   if (m.reject) {
     // The follower named the last entry that could be common, by term; what of ours is newer than that term
     // cannot be, so skip it too. Either way whole terms are skipped, not single entries.

@@ -106,8 +106,12 @@ struct Message {
   std::vector<Entry> entries = {};
   std::shared_ptr<const Snapshot> snapshot =
       {};                    // MsgSnap; the core leaves `data` empty, the driver supplies it
-  std::string context = {};  // round of a read, or the reason of a campaign
+  std::string context = {};  // round of a read, or the reason of a campaign; MsgAppResp: kPatient or nothing
 };
+
+// In the acknowledgements of a follower that is in no hurry to hear what is committed. A leader that does not
+// know it (etcd's) tells at once.
+inline constexpr std::string_view kPatient = "patient";
 
 // What a member must not forget.
 struct HardState {

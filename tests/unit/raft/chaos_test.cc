@@ -132,6 +132,8 @@ class World : public TraceSink {
     if (random_.Chance(swarm_.tick)) node.core().Tick();
     if (random_.Chance(0.1)) Propose(node);
     if (random_.Chance(0.05)) Read(node);
+    if (random_.Chance(0.05)) node.core().SetPatient(random_.Chance(0.5));
+    if (random_.Chance(0.02)) node.core().TellCommit();
     if (faults) Fault(node);
     if (!network_.empty()) Deliver(faults);
     if (node.CanTakeReady() && random_.Chance(0.8)) TakeReady(node);

@@ -136,6 +136,114 @@ TEST(Flow, InflightBytes_BoundTheWindow) {
   EXPECT_THAT(OfType(s.Ack(2, 3), MessageType::kApp), SizeIs(2));
 }
 
+// Of messages to 2.
+std::vector<Message> AppsToTwo(const std::vector<Message>& messages) {
+  std::vector<Message> out;
+  for (const Message& m : OfType(messages, MessageType::kApp)) {
+    if (m.to == 2) out.push_back(m);
+  }
+  return out;
+}
+
+std::vector<Message> AckPatiently(Solo& s, NodeId from, Index index) {
+  return s.Step({.type = MessageType::kAppResp,
+                 .from = from,
+                 .term = s.core().term(),
+                 .index = index,
+                 .context = std::string(kPatient)});
+}
+
+TEST(Flow, PatientFollower_HearsOfACommitWithTheNextEntries) {
+  Solo s = Led();
+  LeadAndSettle(s);
+  (void)s.Propose("a");
+  s.Settle();
+  const std::vector<Message> told = AckPatiently(s, 2, 2);
+  EXPECT_EQ(s.core().commit(), 2);
+  EXPECT_THAT(AppsToTwo(told), IsEmpty());
+  EXPECT_THAT(OfType(told, MessageType::kApp), SizeIs(1)) << "the other one has not said that it is patient";
+  EXPECT_EQ(s.core().CommitToldToAll(), 1);
+  (void)s.Propose("b");
+  const std::vector<Message> next = AppsToTwo(s.Settle());
+  ASSERT_THAT(next, SizeIs(1));
+  EXPECT_EQ(next[0].commit, 2);
+  EXPECT_EQ(s.core().CommitToldToAll(), 2);
+}
+
+TEST(Flow, PatientFollower_IsToldWhenAskedFor) {
+  Solo s = Led();
+  LeadAndSettle(s);
+  (void)s.Propose("a");
+  s.Settle();
+  AckPatiently(s, 2, 2);
+  s.core().TellCommit();
+  const std::vector<Message> told = AppsToTwo(s.Settle());
+  ASSERT_THAT(told, SizeIs(1));
+  EXPECT_EQ(told[0].commit, 2);
+  EXPECT_THAT(told[0].entries, IsEmpty());
+  EXPECT_EQ(s.core().CommitToldToAll(), 2);
+  // Once: what is committed next waits again.
+  (void)s.Propose("b");
+  s.Settle();
+  EXPECT_THAT(AppsToTwo(AckPatiently(s, 2, 3)), IsEmpty());
+}
+
+TEST(Flow, FollowerThatIsNoLongerPatient_IsToldAtOnce) {
+  Solo s = Led();
+  LeadAndSettle(s);
+  (void)s.Propose("a");
+  s.Settle();
+  AckPatiently(s, 2, 2);
+  const std::vector<Message> told = AppsToTwo(s.Ack(2, 2));
+  ASSERT_THAT(told, SizeIs(1));
+  EXPECT_EQ(told[0].commit, 2);
+}
+
+TEST(Flow, PatientFollowersRead_IsToldWhatItWaitsFor) {
+  Solo s = Led();
+  LeadAndSettle(s);
+  (void)s.Propose("a");
+  s.Settle();
+  AckPatiently(s, 2, 2);
+  const std::vector<Message> asked =
+      s.Step({.type = MessageType::kReadIndex, .from = 2, .entries = {MakeEntry(0, 0, "read")}});
+  const std::vector<Message> round = OfType(asked, MessageType::kHeartbeat);
+  ASSERT_THAT(round, SizeIs(2));
+  const std::vector<Message> answered = s.Step(
+      {.type = MessageType::kHeartbeatResp, .from = 2, .term = s.core().term(), .context = round[0].context});
+  EXPECT_THAT(OfType(answered, MessageType::kReadIndexResp), SizeIs(1));
+  const std::vector<Message> told = AppsToTwo(answered);
+  ASSERT_THAT(told, SizeIs(1));
+  EXPECT_EQ(told[0].commit, 2);
+}
+
+// A member that is removed is not spoken to any more once that is applied here.
+TEST(Flow, PatientFollower_HearsOfAChangeOfTheMembershipAtOnce) {
+  Solo s = Led();
+  LeadAndSettle(s);
+  (void)s.Propose("a");
+  s.Settle();
+  AckPatiently(s, 2, 2);
+  EXPECT_EQ(s.core().ProposeConfChange(ConfChange{.type = ConfChangeType::kRemoveNode, .node = 2}),
+            ProposeResult::kOk);
+  s.Settle();
+  const std::vector<Message> told = AppsToTwo(AckPatiently(s, 2, 3));
+  ASSERT_THAT(told, SizeIs(1));
+  EXPECT_EQ(told[0].commit, 3);
+}
+
+TEST(Flow, Follower_SaysThatItIsPatient) {
+  for (bool patient : {false, true}) {
+    Solo s;
+    s.core().SetPatient(patient);
+    const std::vector<Message> answer =
+        OfType(s.Step({.type = MessageType::kApp, .from = 2, .term = 1, .entries = {MakeEntry(1, 1, "a")}}),
+               MessageType::kAppResp);
+    ASSERT_THAT(answer, SizeIs(1));
+    EXPECT_EQ(answer[0].context, patient ? kPatient : std::string_view());
+  }
+}
+
 TEST(Flow, ProbingFollower_GetsOneMessageAtATime) {
   Solo s = Led();
   s.Lead();
