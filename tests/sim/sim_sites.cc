@@ -13,6 +13,7 @@ namespace {
 
 // Sorted.
 constexpr std::string_view kNames[] = {
+    "apply/batch at the end of an interval",
     "apply/one entry",
     "fault/bad network",
     "fault/bit rot",
@@ -43,6 +44,7 @@ constexpr std::string_view kNames[] = {
     "log/sync failed",
     "node/ask again for a read",
     "node/checkpoint early",
+    "node/commit told later",
     "node/log replayed",
     "node/loss of committed entries found",
     "node/reads outlive their leader",

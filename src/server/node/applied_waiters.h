@@ -34,6 +34,11 @@ class AppliedWaiters {
     done(Error::kOk);
   }
 
+  bool empty() const {
+    base::MutexLock lock(mutex_);
+    return waiting_.empty();
+  }
+
   void Advance(uint64_t applied) {
     std::vector<Callback> ready;
     {
@@ -56,7 +61,7 @@ class AppliedWaiters {
   }
 
  private:
-  base::Mutex mutex_;
+  mutable base::Mutex mutex_;
   uint64_t applied_ ABSL_GUARDED_BY(mutex_);
   std::multimap<uint64_t, Callback> waiting_ ABSL_GUARDED_BY(mutex_);
 };

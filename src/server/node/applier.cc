@@ -33,6 +33,10 @@ using storage::Table;
 constexpr size_t kMaxBatchEntries = 4096;
 constexpr size_t kMaxBatchBytes = 8 << 20;
 
+// Between two batches where nobody waits, unless so much has gathered.
+constexpr base::Nanos kInterval = std::chrono::milliseconds(3);
+constexpr size_t kMaxWaitingBytes = 256 << 10;
+
 constexpr uint32_t kFieldId = 1;
 constexpr uint32_t kFieldV2 = 2;
 constexpr uint32_t kFieldHeader = 100;
@@ -118,40 +122,75 @@ Applier::Applier(Parts parts, Hooks hooks) : parts_(parts), hooks_(std::move(hoo
 Applier::~Applier() = default;
 
 void Applier::OnCommitted(std::vector<raft::Entry> entries) {
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    queued_.push_back({std::move(entries), nullptr});
-  }
-  Schedule();
+  size_t bytes = 0;
+  for (const raft::Entry& entry : entries) bytes += entry.data.size();
+  Enqueue({std::move(entries), nullptr}, bytes);
 }
 
 void Applier::OnSnapshot(std::shared_ptr<const raft::Snapshot> snapshot) {
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    queued_.push_back({{}, std::move(snapshot)});
-  }
-  Schedule();
+  Enqueue({{}, std::move(snapshot)}, 0);
 }
 
 void Applier::OnStateChange() {
   hooks_.on_state_change();
+  Hurry();
 }
 
-void Applier::Schedule() {
+bool Applier::AwaitsCommits() const {
+  return driver_->is_leader() || parts_.proposals.size() > 0 || !parts_.waiters.empty() ||
+         (hooks_.is_watched && hooks_.is_watched());
+}
+
+void Applier::Enqueue(Item item, size_t bytes) {
   {
     std::lock_guard<std::mutex> lock(mutex_);
+    queued_.push_back(std::move(item));
+    queued_bytes_ += bytes;
     if (scheduled_) return;
+    if (resting_ && queued_bytes_ < kMaxWaitingBytes && !AwaitsCommits()) return;
+    scheduled_ = true;
+  }
+  parts_.executor.Post([this] { ApplyQueued(); });
+}
+
+void Applier::Hurry() {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (scheduled_ || queued_.empty()) return;
     scheduled_ = true;
   }
   parts_.executor.Post([this] { ApplyQueued(); });
 }
 
 void Applier::ApplyQueued() {
+  ApplyNow();
+  if (!AwaitsCommits()) Rest();
+}
+
+// What is committed from now on waits for the timer, if nobody waits for it.
+void Applier::Rest() {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (std::exchange(resting_, true)) return;
+  }
+  parts_.executor.PostAfter(kInterval, [this] {
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      resting_ = false;
+      if (scheduled_ || queued_.empty()) return;
+      KVD_PROBE("apply/batch at the end of an interval");
+    }
+    ApplyQueued();
+  });
+}
+
+void Applier::ApplyNow() {
   std::vector<Item> items;
   {
     std::lock_guard<std::mutex> lock(mutex_);
     scheduled_ = false;
     items.swap(queued_);
+    queued_bytes_ = 0;
   }
   std::move(items.begin(), items.end(), std::back_inserter(items_));
   while (!changing_conf_ && !failed_) {

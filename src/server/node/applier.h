@@ -1,6 +1,9 @@
 // Applies committed entries to the state machine, on an executor of its own: everything that waits is applied
 // as one batch, written once, published, and then answered.
 //
+// A follower where nobody waits for it applies at intervals (kInterval): fewer and larger batches, fewer
+// wake-ups of the thread. Its serializable reads are that much older.
+//
 // Thread-safety: OnCommitted, OnSnapshot and OnStateChange come from the consensus executor; the rest runs on
 // the apply executor. Ownership: borrows everything in Parts.
 #pragma once
@@ -51,6 +54,8 @@ class Applier final : public CommitSink {
     std::function<void(raft::Term)> on_applied_term;
     // A whole batch took effect; `bytes` is the size of its entries.
     std::function<void(raft::Index applied_index, size_t bytes)> on_applied;
+    // Whether there are clients that are told of what takes effect. Any thread.
+    std::function<bool()> is_watched;
   };
   struct Parts {
     uint64_t member_id = 0;
@@ -72,7 +77,10 @@ class Applier final : public CommitSink {
   void OnCommitted(std::vector<raft::Entry> entries) override;
   void OnSnapshot(std::shared_ptr<const raft::Snapshot> snapshot) override;
   void OnStateChange() override;
+  bool AwaitsCommits() const override;
 
+  // What is committed is applied without delay: somebody waits for it now. Any thread.
+  void Hurry();
   // Any thread.
   raft::Index applied_index() const { return applied_index_.load(std::memory_order_acquire); }
   raft::Term applied_term() const { return applied_term_.load(std::memory_order_acquire); }
@@ -86,8 +94,10 @@ class Applier final : public CommitSink {
   };
   class Batch;
 
-  void Schedule();
+  void Enqueue(Item item, size_t bytes);
   void ApplyQueued();
+  void ApplyNow();
+  void Rest();
   // False if it stopped at a configuration change, which goes on by itself.
   bool ApplyEntries(std::deque<raft::Entry>& entries);
   void ApplyEntry(const raft::Entry& entry, Batch& batch);
@@ -116,7 +126,9 @@ class Applier final : public CommitSink {
 
   std::mutex mutex_;
   std::vector<Item> queued_;  // guarded by mutex_
+  size_t queued_bytes_ = 0;   // guarded by mutex_
   bool scheduled_ = false;    // guarded by mutex_
+  bool resting_ = false;      // until a timer ends that; guarded by mutex_
 
   // Apply executor only.
   std::deque<raft::Entry> entries_;

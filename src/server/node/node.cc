@@ -100,6 +100,7 @@ Node::Node(NodeOptions options, NodeExecutors executors, MemberDisk& disk, Membe
   hooks.on_state_change = [this] { OnStateChange(); };
   hooks.on_applied_term = [this](raft::Term term) { TakeLeases(term); };
   hooks.on_applied = [this](raft::Index index, size_t bytes) { OnApplied(index, bytes); };
+  hooks.is_watched = [this] { return hub_->has_streams(); };
   applier_ = std::make_unique<Applier>(parts, std::move(hooks));
 
   RaftDriver::Options driver;
@@ -249,6 +250,7 @@ void Node::LinearizableRead(AppliedWaiters::Callback done) {
       done(Error::kOk);
     } else if (error == Error::kOk) {
       waiters_.Wait(index, std::move(done));
+      applier_->Hurry();
     } else {
       done(error == Error::kTimeout ? TimeoutError() : error);
     }

@@ -245,6 +245,9 @@ void RaftDriver::Drain() {
     core_->OnApplied(applied);
     TrimLog();
   }
+  if (!messages.empty()) {
+    core_->SetPatient(reads_waiting_.empty() && reads_in_round_.empty() && !sink_.AwaitsCommits());
+  }
   for (raft::Message& message : messages) core_->Step(std::move(message));
   for (auto& task : tasks) task();
   std::move(proposals.begin(), proposals.end(), std::back_inserter(pending_));
@@ -328,6 +331,22 @@ void RaftDriver::HandleReadys() {
     HandleReady(std::move(ready));
     StartRead();
   }
+  TellCommitLater();
+}
+
+// Under load the next entries take the commit index along, and the timer finds that they did.
+void RaftDriver::TellCommitLater() {
+  if (tell_commit_ || core_->CommitToldToAll() >= core_->commit()) return;
+  tell_commit_ = core_->commit();
+  consensus_.PostAfter(options_.tell_after, [this] {
+    const raft::Index awaited = *std::exchange(tell_commit_, std::nullopt);
+    if (stopped_) return;
+    if (core_->CommitToldToAll() < awaited) {
+      KVD_PROBE("node/commit told later");
+      core_->TellCommit();
+    }
+    HandleReadys();
+  });
 }
 
 void RaftDriver::HandleReady(raft::Ready ready) {

@@ -40,6 +40,9 @@ class CommitSink {
   virtual void OnSnapshot(std::shared_ptr<const raft::Snapshot> snapshot) = 0;
   // The leader, role or term changed; RaftDriver::state() shows it.
   virtual void OnStateChange() = 0;
+  // Whether somebody at this member waits for what is committed. A follower where nobody does may hear of it
+  // a little later (Options::tell_after), which saves everybody work.
+  virtual bool AwaitsCommits() const { return true; }
 };
 
 class RaftDriver {
@@ -56,6 +59,9 @@ class RaftDriver {
     uint64_t catch_up_entries = 5000;
     // Beyond this many bytes of entries it keeps only those that no snapshot covers.
     uint64_t max_log_bytes = 64 << 20;
+    // A commit index that was not sent to a follower with entries meanwhile is sent after one to two times
+    // this, if nobody waits for it there.
+    base::Nanos tell_after = std::chrono::milliseconds(3);
     // A leader whose log owes a sync for longer gives up the leadership. 0: never.
     base::Nanos stall_limit{0};
     // Entries applied since the last trim before it trims again.
@@ -148,6 +154,7 @@ class RaftDriver {
   void FinishReads(const std::vector<raft::ReadState>& reads);
   void HandleReadys();
   void HandleReady(raft::Ready ready);
+  void TellCommitLater();
   void OnPersisted(const raft::Persisted& ack);
   void AckUnwritten();
   void PublishState();
@@ -175,6 +182,7 @@ class RaftDriver {
   raft::Index reported_applied_ = 0;
   raft::Index trimmed_at_ = 0;
   base::Nanos next_disk_check_{0};
+  std::optional<raft::Index> tell_commit_;  // a timer will see whether all have been told of it
   bool stopped_ = false;
 
   std::unique_ptr<Mail> mail_;  // has its own lock

@@ -129,6 +129,7 @@ class WatchHub::Core : public std::enable_shared_from_this<WatchHub::Core> {
   // The hub is gone: later tasks do nothing.
   void Abandon() { abandoned_.store(true, std::memory_order_relaxed); }
   Stats stats() const;
+  bool has_streams() const { return stream_count_.load(std::memory_order_relaxed) > 0; }
   const Options& options() const { return options_; }
 
  private:

@@ -223,6 +223,9 @@ void WatchHub::Shutdown(absl::StatusCode code, std::string_view message) {
   core_->Shutdown(code, std::string(message));
 }
 
+bool WatchHub::has_streams() const {
+  return core_->has_streams();
+}
 WatchHub::Stats WatchHub::stats() const {
   return core_->stats();
 }

@@ -79,7 +79,8 @@ class WatchHub {
   // Any thread. Finishes every stream with this status, once.
   void Shutdown(absl::StatusCode code, std::string_view message);
 
-  Stats stats() const;  // any thread
+  Stats stats() const;       // any thread
+  bool has_streams() const;  // any thread
   size_t max_queued_bytes() const;
 
   class Core;  // internal

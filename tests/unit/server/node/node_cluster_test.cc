@@ -52,6 +52,61 @@ TEST(NodeCluster, ThreeMembers_AnswerOnLeaderAndFollowers) {
   EXPECT_TRUE(cluster.node(0).ready());
 }
 
+class NoSink final : public WatchSink {
+ public:
+  void Send(ResponseBatch) override {}
+  size_t queued_bytes() override { return 0; }
+  void Finish(absl::StatusCode, std::string_view) override {}
+};
+
+// How often a follower applies something while the leader takes 200 puts within 100 ms.
+size_t BatchesOfAFollower(SimCluster& cluster, size_t follower) {
+  const size_t leader = *cluster.Leader();
+  size_t batches = 0;
+  raft::Index before = cluster.node(follower).applier().applied_index();
+  for (int i = 0; i < 200; ++i) {
+    cluster.Put(leader, "k", "v");
+    for (int k = 0; k < 5; ++k) {
+      cluster.RunFor(std::chrono::microseconds(100));
+      if (const raft::Index now = cluster.node(follower).applier().applied_index(); now != before) {
+        before = now;
+        ++batches;
+      }
+    }
+  }
+  return batches;
+}
+
+TEST(NodeCluster, FollowerWhereNobodyWaits_AppliesAtIntervals) {
+  SimCluster cluster({.members = 3, .seed = 12, .max_delay = std::chrono::microseconds(100)});
+  ASSERT_TRUE(cluster.WaitForLeader());
+  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Converged() && cluster.node(0).ready(); }));
+  cluster.RunFor(seconds(2));
+  const size_t follower = (*cluster.Leader() + 1) % 3;
+  EXPECT_LE(BatchesOfAFollower(cluster, follower), 40u);
+  // Before the next heartbeat has all of it.
+  cluster.RunFor(milliseconds(12));
+  EXPECT_TRUE(cluster.Converged());
+  // A client that watches there is not kept waiting.
+  auto stream = cluster.node(follower).watch_hub().Open(std::make_shared<NoSink>());
+  EXPECT_GE(BatchesOfAFollower(cluster, follower), 80u);
+}
+
+TEST(NodeCluster, FollowersRead_DoesNotWaitForTheInterval) {
+  SimCluster cluster({.members = 3, .seed = 14, .max_delay = std::chrono::microseconds(100)});
+  ASSERT_TRUE(cluster.WaitForLeader());
+  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Converged() && cluster.node(0).ready(); }));
+  cluster.RunFor(seconds(2));
+  const size_t leader = *cluster.Leader();
+  for (int i = 0; i < 20; ++i) {
+    auto put = cluster.Put(leader, "k", std::to_string(i));
+    ASSERT_TRUE(cluster.RunUntil([&] { return put->finished; }));
+    auto get = cluster.Get((leader + 1) % 3, "k");
+    EXPECT_TRUE(cluster.RunUntil([&] { return get->finished; }, std::chrono::microseconds(1500)));
+    EXPECT_EQ(get->value, std::to_string(i));
+  }
+}
+
 TEST(NodeCluster, LeaderGone_OthersGoOn) {
   SimCluster cluster({.members = 3, .seed = 13});
   ASSERT_TRUE(cluster.WaitForLeader());
