@@ -59,6 +59,7 @@ struct IteratorOptions {
   const EngineSnapshot* snapshot = nullptr;  // null: the state when the iterator is made
   bool keep_cached = true;  // false for long scans that would push everything else out of the cache
   bool short_scan = false;  // no more than some hundred kilobytes are read: no reading ahead
+  bool at_start = true;     // false: it stands nowhere until Seek, and making it reads nothing
 };
 
 struct EngineSizes {
@@ -97,7 +98,9 @@ class Engine {
   // What Get would find after a crash now.
   virtual bool GetPersisted(std::string_view key, std::string* value) = 0;
 
-  // Positioned at the first key within the bounds.
+  // Positioned at the first key within the bounds, unless the options say otherwise. It holds what is in
+  // memory and the files of now; a snapshot holds old values, and once it goes RocksDB rewrites files to be
+  // rid of them. So an iterator is for reads that are soon done, a snapshot for several and for long ones.
   virtual std::unique_ptr<EngineIterator> NewIterator(const IteratorOptions& options) = 0;
   virtual std::unique_ptr<EngineSnapshot> TakeSnapshot() = 0;
 

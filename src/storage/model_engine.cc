@@ -108,7 +108,7 @@ class ModelIterator final : public EngineIterator {
         snapshot_(options_.snapshot
                       ? ModelSnapshot(disk, static_cast<const ModelSnapshot*>(options_.snapshot)->batch)
                       : ModelSnapshot(disk)) {
-    Seek(options_.lower);
+    if (options_.at_start) Seek(options_.lower);
   }
   bool Valid() const override { return valid_; }
   void Next() override {

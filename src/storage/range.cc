@@ -17,6 +17,14 @@ bool HasFilters(const RangeArgs& a) {
          a.max_create_revision != 0;
 }
 
+IteratorOptions LatestOf(const base::KeyInterval& interval) {
+  IteratorOptions options;
+  options.lower = TableKey(Table::kLatest, interval.start());
+  options.upper = interval.is_open() ? TableEnd(Table::kLatest) : TableKey(Table::kLatest, interval.end());
+  options.short_scan = true;
+  return options;
+}
+
 // The answer is not in the order of the keys, or not all of them: it is collected before its first key.
 bool IsCollected(const RangeArgs& a) {
   const bool by_key = a.sort_target == SortTarget::kKey && a.sort_order != SortOrder::kDescend;
@@ -59,17 +67,28 @@ void AppendKv(const KeyValueView& kv, std::string* out) {
 
 }  // namespace
 
-std::optional<View> StoreImpl::OpenView(int64_t revision, bool with_snapshot, StoreError* error,
+std::optional<View> StoreImpl::OpenView(int64_t revision, bool with_records, StoreError* error,
                                         const base::KeyInterval* interval, bool with_bytes,
                                         Extent* extent) const {
   auto make = [&]() ABSL_SHARED_LOCKS_REQUIRED(gate_) {
-    std::optional<View> view = MakeView(revision, with_snapshot, error);
-    if (view && interval != nullptr) *extent = Measure(*view, *interval, with_bytes);
+    std::optional<View> view = MakeView(revision, error);
+    if (!view) return view;
+    if (interval != nullptr) *extent = Measure(*view, *interval, with_bytes);
+    if (!with_records) return view;
+    view->latest_complete = latest_.AllWritten();
+    if (interval == nullptr || extent->bytes > static_cast<int64_t>(options_.iterator_bytes)) {
+      view->snapshot = engine_->TakeSnapshot();
+    } else if (view->latest && view->latest_complete) {
+      IteratorOptions options = LatestOf(*interval);
+      options.keep_cached = extent->bytes <= static_cast<int64_t>(options_.cached_read_bytes);
+      options.at_start = false;  // what it reads is read without the gate
+      view->records = engine_->NewIterator(options);
+    }
     return view;
   };
   {
     base::ReaderLock gate(gate_);
-    if (!with_snapshot || latest_.AllWritten()) return make();
+    if (!with_records || latest_.AllWritten()) return make();
   }
   // What is written here, the writer would have had to write. Without room the view does without.
   ReduceLatest();
@@ -78,7 +97,7 @@ std::optional<View> StoreImpl::OpenView(int64_t revision, bool with_snapshot, St
   return make();
 }
 
-std::optional<View> StoreImpl::MakeView(int64_t revision, bool with_snapshot, StoreError* error) const {
+std::optional<View> StoreImpl::MakeView(int64_t revision, StoreError* error) const {
   View view;
   view.current = revision_.load(std::memory_order_acquire);
   view.compact = compact_revision_.load(std::memory_order_acquire);
@@ -87,10 +106,6 @@ std::optional<View> StoreImpl::MakeView(int64_t revision, bool with_snapshot, St
   view.latest = revision <= 0 || revision == view.current;
   view.read_revision = view.latest ? view.current : revision;
   view.pin = pins_.Add(view.read_revision);
-  if (with_snapshot) {
-    view.snapshot = engine_->TakeSnapshot();
-    view.latest_complete = latest_.AllWritten();
-  }
   return view;
 }
 
@@ -199,6 +214,7 @@ RangeReader::RangeReader(const StoreImpl& store, View view, const RangeArgs& arg
   args_.key = key_;
   args_.range_end = range_end_;
   Start();
+  if (mode_ != Mode::kLatest) view_.records.reset();
 }
 
 RangeReader::~RangeReader() = default;
@@ -284,24 +300,35 @@ void RangeReader::SortCollected(size_t keep) {
   refs_.resize(keep);
 }
 
-void RangeReader::OpenLatest() {
-  IteratorOptions options;
-  options.lower = latest_from_.empty() ? TableKey(Table::kLatest, interval_.start()) : latest_from_;
-  if (interval_.is_single()) {
-    options.upper = TableKey(Table::kLatest, interval_.start()) + '\0';
-  } else if (interval_.is_open()) {
-    options.upper = TableEnd(Table::kLatest);
-  } else {
-    options.upper = TableKey(Table::kLatest, interval_.end());
-  }
+bool RangeReader::OpenLatest() {
+  opened_at_ = given_bytes_;
+  if (mode_ == Mode::kLatest && view_.snapshot == nullptr && view_.pending == nullptr) return ReopenLatest();
+  IteratorOptions options = LatestOf(interval_);
+  if (!latest_from_.empty()) options.lower = latest_from_;
   options.snapshot = view_.snapshot.get();
   options.keep_cached = given_bytes_ < store_.options_.cached_read_bytes;
-  options.short_scan = true;
   latest_ = store_.engine_->NewIterator(options);
-  opened_at_ = given_bytes_;
+  return true;
+}
+
+bool RangeReader::ReopenLatest() {
+  if (latest_from_.empty()) latest_from_ = TableKey(Table::kLatest, interval_.start());
+  if (view_.records == nullptr) {
+    IteratorOptions options = LatestOf(interval_);
+    options.keep_cached = given_bytes_ < store_.options_.cached_read_bytes;
+    options.at_start = false;
+    base::ReaderLock gate(store_.gate_);
+    const bool changed = store_.revision_.load(std::memory_order_acquire) != view_.read_revision;
+    if (changed || !store_.latest_.AllWritten()) return false;
+    view_.records = store_.engine_->NewIterator(options);
+  }
+  latest_ = std::move(view_.records);
+  latest_->Seek(latest_from_);
+  return true;
 }
 
 void RangeReader::Rest() {
+  view_.records.reset();
   if (latest_ == nullptr) return;
   if (mode_ == Mode::kLatest) latest_from_ = latest_->key();
   latest_.reset();
@@ -355,7 +382,11 @@ size_t RangeReader::Next(size_t max_keys, size_t max_bytes, std::string* out) {
 }
 
 size_t RangeReader::NextLatest(size_t max_keys, size_t max_bytes, std::string* out) {
-  if (latest_ == nullptr) OpenLatest();
+  if (latest_ == nullptr && !OpenLatest()) {
+    mode_ = Mode::kIndex;
+    resume_ = latest_from_.substr(1);  // without the table
+    return NextRefs(max_keys, max_bytes, out);
+  }
   size_t given = 0, stop = out->size() + max_bytes;
   while (left_ > 0 && given < max_keys && out->size() < stop) {
     KVD_CHECK(latest_->Valid(), "the index counts more keys than the engine has");

@@ -141,6 +141,7 @@ class RocksIterator final : public EngineIterator {
     read.fill_cache = options.keep_cached;
     if (!options.keep_cached && !options.short_scan) read.readahead_size = 1 << 20;
     it_.reset(db->NewIterator(read));
+    if (!options.at_start) return;
     it_->SeekToFirst();
     CheckStatus();
   }

@@ -55,7 +55,7 @@ struct StoreOptions {
   // A reader that has given out more than this leaves the cache to others.
   uint64_t cached_read_bytes = uint64_t{64} << 20;
   // After each so many bytes a reader opens its iterator anew: an iterator holds memtables.
-  uint64_t iterator_bytes = uint64_t{8} << 20;
+  uint64_t iterator_bytes = uint64_t{64} << 20;
   // A record with a value of this size or more stands in a table of its own (stored_record.h).
   size_t large_value_bytes = kLargeValueBytes;
   // Large values that are gone are worth collecting from here on, if they are a third of all large values.
@@ -138,7 +138,8 @@ class RangeCursor {
   // appended (0: no such limit) or `out` has grown by `max_bytes` or more (0: no such limit). Returns how
   // many.
   virtual size_t Next(size_t max_keys, size_t max_bytes, std::string* out) = 0;
-  // Before a pause that may be long: lets go of what it can have again.
+  // Before a pause that may be long, and in a read that takes long: lets go of what is in memory for it
+  // alone. If there are writes meanwhile, it goes on by the index, which takes longer.
   virtual void Rest() = 0;
 };
 

@@ -42,12 +42,14 @@ struct View {
   int64_t compact = -1;
   // True if read_revision was the newest state when the view was made.
   bool latest = true;
-  // True if `snapshot` (without one: the engine as it is) holds the latest records of all keys.
+  // True if `snapshot` or `records` (without them: the engine as it is) has the latest records of all keys.
   bool latest_complete = false;
   // The writer's events that are not in the engine yet; null for readers.
   const std::vector<Event>* pending = nullptr;
-  // The engine's state at `current`, if an interval is read; null: the engine as it is.
+  // The engine's state at `current`, for reads of several intervals or long ones; null: the engine as it is.
   std::shared_ptr<EngineSnapshot> snapshot;
+  // For one interval of the latest state, if it is not long: a walk over its records at `current`, not begun.
+  std::unique_ptr<EngineIterator> records;
   Pins::Pin pin;
 };
 
@@ -66,13 +68,13 @@ class StoreImpl {
     int64_t keys = -1;
     int64_t bytes = -1;  // of whole records
   };
-  // A reader's view at `revision` (<= 0: the latest). With `interval`, `extent` is what lives of it then,
-  // with its bytes if wanted. Null error is not allowed.
-  std::optional<View> OpenView(int64_t revision, bool with_snapshot, StoreError* error,
+  // A reader's view at `revision` (<= 0: the latest), for records of intervals or not. With `interval` it is
+  // for that one alone, and `extent` is what lives of it then, with its bytes if wanted. Null error is not
+  // allowed.
+  std::optional<View> OpenView(int64_t revision, bool with_records, StoreError* error,
                                const base::KeyInterval* interval = nullptr, bool with_bytes = false,
                                Extent* extent = nullptr) const;
-  std::optional<View> MakeView(int64_t revision, bool with_snapshot, StoreError* error) const
-      ABSL_SHARED_LOCKS_REQUIRED(gate_);
+  std::optional<View> MakeView(int64_t revision, StoreError* error) const ABSL_SHARED_LOCKS_REQUIRED(gate_);
   Extent Measure(const View& view, const base::KeyInterval& interval, bool with_bytes) const;
   // `view` at an explicit revision of a request within it.
   std::optional<View> NarrowView(const View& view, int64_t revision, StoreError* error) const;
@@ -169,7 +171,9 @@ class RangeReader final : public RangeCursor {
   void Collect();
   void SortCollected(size_t keep);
   bool Passes(const KeyVersion& version) const;
-  void OpenLatest();
+  // Opens latest_. In Mode::kLatest false if what the view stands on has been let go, and has changed since.
+  bool OpenLatest();
+  bool ReopenLatest();
   bool NextIndexRef();
   // What Emit appends for the ref.
   uint64_t BytesOf(const Ref& ref) const;

@@ -21,8 +21,10 @@ constexpr int64_t kShortList = 1024;
 constexpr size_t kSliceBytes = size_t{256} * 1024;
 // No more than this, and one slice, waits for the client.
 constexpr size_t kAheadBytes = size_t{1} << 20;
-// A list that waits longer for its client holds no iterator meanwhile.
+// A list that waits longer for its client holds no iterator meanwhile, and none holds one for longer than the
+// second time: with it RocksDB keeps what it has flushed since.
 constexpr base::Nanos kRestAfter = std::chrono::milliseconds(100);
+constexpr base::Nanos kRestEvery = std::chrono::seconds(1);
 static_assert(kAheadBytes >= net::FrontDoorOptions{}.stream_high_bytes, "OnWritable must follow");
 
 std::string HeadOf(const Node& node, const storage::RangeCursor& cursor) {
@@ -89,6 +91,7 @@ class ListMaker : public std::enable_shared_from_this<ListMaker> {
     if (closed_.load(std::memory_order_acquire) || cancelled()) return Drop();
     if (cursor_ == nullptr && !Open()) return;
     Opened();
+    rested_ = executor_.clock().Monotonic();
     Pump();
   }
   void GoOn() {
@@ -101,6 +104,10 @@ class ListMaker : public std::enable_shared_from_this<ListMaker> {
       ++waits_;
       WatchWait();
       return;
+    }
+    if (const base::Nanos now = executor_.clock().Monotonic(); now - rested_ >= kRestEvery) {
+      rested_ = now;
+      cursor_->Rest();
     }
     if (WriteSlice()) {
       Post(&ListMaker::Pump);
@@ -124,6 +131,7 @@ class ListMaker : public std::enable_shared_from_this<ListMaker> {
   bool waiting_ = false;  // for Resume
   uint64_t waits_ = 0;
   bool watching_ = false;  // whether one of them is long
+  base::Nanos rested_{};
 };
 
 class UnaryList final : public ListMaker, public net::WriteEvents {

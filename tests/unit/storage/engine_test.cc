@@ -85,6 +85,20 @@ TEST_P(EngineTest, Iterator_KeepsItsBounds) {
   EXPECT_FALSE(it->Valid());
 }
 
+TEST_P(EngineTest, Iterator_NotAtTheStart_StandsAtTheStateWhenItWasMade) {
+  for (const char* key : {"a", "b", "c", "d"}) Put(key, "1");
+  auto it = engine_->NewIterator({.lower = "b", .upper = "d", .at_start = false});
+  Put("b", "2");
+  Put("bb", "2");
+  EXPECT_FALSE(it->Valid());
+  it->Seek("a");
+  ASSERT_TRUE(it->Valid());
+  EXPECT_EQ(it->key(), "b");
+  EXPECT_EQ(it->value(), "1");
+  it->Next();
+  EXPECT_EQ(it->key(), "c");
+}
+
 TEST_P(EngineTest, GetPersisted_SeesOnlyWhatWasFlushed) {
   std::string value;
   Put("a", "1");

@@ -227,7 +227,7 @@ class Metamorphic : public ::testing::TestWithParam<std::tuple<EngineKind, uint6
     auto opened = Store::Open(home_.Open(), *background_,
                               {.sweep_batch_revisions = 20,
                                .cached_read_bytes = 100,
-                               .iterator_bytes = 40,
+                               .iterator_bytes = seed % 2 == 0 ? 40u : 4000u,
                                .large_value_bytes = seed % 4 == 0 ? kLargeValueBytes : seed % 16,
                                .latest = latest});
     ASSERT_TRUE(opened.ok()) << opened.status();

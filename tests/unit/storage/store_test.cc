@@ -2,8 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <filesystem>
 #include <memory>
+#include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "base/random.h"
@@ -514,6 +518,73 @@ TEST_P(StoreTest, Cursor_ReadsItsRevision_WhileWritesAndCompactionPass) {
   for (auto it = store_->engine().NewIterator({.lower = "R", .upper = "S"}); it->Valid(); it->Next())
     ++records;
   EXPECT_EQ(static_cast<int64_t>(records), store_->live_keys());
+}
+
+TEST_P(StoreTest, Cursor_ThatRested_ReadsItsRevision_ChangedOrNot) {
+  for (int i = 0; i < 10; ++i) Put("k" + std::to_string(i), "old");
+  StoreError error;
+  auto quiet = store_->OpenRange({.key = "k", .range_end = "l"}, &error);
+  auto busy = store_->OpenRange({.key = "k", .range_end = "l"}, &error);
+  auto late = store_->OpenRange({.key = "k", .range_end = "l"}, &error);
+  std::string want;
+  quiet->Next(3, 0, &want);
+  std::string got = want;
+  busy->Next(3, 0, &got);
+  const std::string first = want;
+  quiet->Rest();  // nothing has changed when it goes on
+  while (!quiet->done()) quiet->Next(1, 0, &want);
+  busy->Rest();
+  late->Rest();
+  Put("k1", "new");
+  Put("k3", "new");
+  Put("k33", "new");
+  Delete("k4");
+  EXPECT_EQ(Compact(store_->current_revision()), StoreError::kNone);
+  Settle();
+  got = first;
+  while (!busy->done()) busy->Next(2, 0, &got);
+  EXPECT_EQ(got, want);
+  got.clear();
+  while (!late->done()) late->Next(2, 0, &got);
+  EXPECT_EQ(got, want);
+  pb::RangeResponse response;
+  ASSERT_TRUE(response.ParseFromString(want));
+  EXPECT_EQ(response.kvs_size(), 10);
+}
+
+// RocksDB rewrites files of the last level when a snapshot newer than they are is released.
+TEST(StoreOnRocksTest, List_LeavesTheFilesAsTheyAre) {
+  base::SimScheduler scheduler(1);
+  std::unique_ptr<base::Executor> background = scheduler.NewExecutor("background");
+  EngineHome home(EngineKind::kRocks);
+  auto opened = Store::Open(home.Open(), *background);
+  ASSERT_TRUE(opened.ok());
+  Store& store = **opened;
+  auto put = [&store](uint64_t index) {
+    ApplyBatch batch = store.BeginApply();
+    for (int i = 0; i < 100; ++i) batch.Put({.key = "k" + std::to_string(i), .value = "v"});
+    batch.Commit({.index = index, .term = 1});
+  };
+  auto files = [&home] {
+    std::set<std::string> names;
+    for (const auto& entry : std::filesystem::directory_iterator(home.path())) {
+      if (entry.path().extension() == ".sst") names.insert(entry.path().filename());
+    }
+    return names;
+  };
+  put(1);
+  store.Flush();
+  put(2);
+  const std::set<std::string> before = files();
+  ASSERT_EQ(before.size(), 1u);
+  StoreError error;
+  std::string bytes;
+  auto cursor = store.OpenRange({.key = "k", .range_end = "l"}, &error);
+  cursor->Next(0, 0, &bytes);
+  EXPECT_TRUE(cursor->done());
+  cursor.reset();
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));  // RocksDB has threads of its own
+  EXPECT_EQ(files(), before);
 }
 
 TEST_P(StoreTest, Reopen_AfterACrash_IsTheLastFlush) {
