@@ -6,7 +6,7 @@
 
 Each scenario starts one cluster of one system at a time on loopback, with real fsync and a data directory of its own,
 which goes when it ends; in odd rounds etcd comes first. Without arguments a selection of about ten minutes runs, with
---full everything (about an hour, and 80 GB of disk). Results: DIRECTORY/<scenario>.json, table.md and plot.svg, where
+--full everything (about an hour, and 35 GB of disk). Results: DIRECTORY/<scenario>.json, table.md and plot.svg, where
 what other runs have left for other scenarios stays (default: bench/results).
 """
 import argparse
