@@ -133,7 +133,7 @@ struct RocksOptions {
   uint64_t level_base_bytes = 256ull << 20;
   uint64_t target_file_bytes = 64ull << 20;
   // Values from this size on are kept in files of their own, and stay where they are while their keys move
-  // through the levels.
+  // through the levels. No more than kLargeValueBytes (stored_record.h), so that large records are.
   uint64_t separate_value_bytes = 8 << 10;
   // Of compactions, as long as no write waits for one; 0: no limit. Flushes have none: writes would wait.
   uint64_t compaction_bytes_per_second = 128ull << 20;

@@ -54,7 +54,8 @@ struct StoreOptions {
   int64_t sweep_pause_ns = 10'000'000;
   // A reader that has given out more than this leaves the cache to others.
   uint64_t cached_read_bytes = uint64_t{64} << 20;
-  // After each so many bytes a reader opens its iterator anew: an iterator holds memtables.
+  // After each so many bytes a reader opens its iterator anew: an iterator holds memtables. A list that is
+  // longer is read from a snapshot.
   uint64_t iterator_bytes = uint64_t{64} << 20;
   // A record with a value of this size or more stands in a table of its own (stored_record.h).
   size_t large_value_bytes = kLargeValueBytes;

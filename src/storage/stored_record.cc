@@ -6,6 +6,9 @@
 
 namespace kvd::storage {
 
+static_assert(RocksOptions{}.separate_value_bytes <= kLargeValueBytes,
+              "large records would move with their keys");
+
 void AppendReference(std::string& out, const KeyValueView& kv, int64_t sub, size_t record_size) {
   out.push_back('\0');
   base::AppendVarint(out, static_cast<uint64_t>(sub));

@@ -41,7 +41,7 @@ class CommitSink {
   // The leader, role or term changed; RaftDriver::state() shows it.
   virtual void OnStateChange() = 0;
   // Whether somebody at this member waits for what is committed. A follower where nobody does may hear of it
-  // a little later (Options::tell_after), which saves everybody work.
+  // a little later (Options::tell_after), which saves everybody work. Any thread.
   virtual bool AwaitsCommits() const { return true; }
 };
 
